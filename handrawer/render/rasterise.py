@@ -121,7 +121,7 @@ def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tens
         corners = corners + fragments.mesh.flatten()[pixels, None] * attributes.shape[1]
     values = attributes.reshape(-1, channels)
     weights = fragments.barycentric.reshape(-1, 3)[pixels].to(values.dtype)
-    mixed = sum(values[corners[:, k]] * weights[:, k, None] for k in range(3))
+    mixed = (values[corners] * weights[..., None]).sum(1)
     out = values.new_zeros(face.shape[0], channels)
     return out.index_copy(0, pixels, mixed).reshape(*fragments.face.shape, channels)
 
@@ -133,7 +133,7 @@ def _check(points, faces, picture, pictures, height, width, cull, order) -> None
         raise ValueError(f"faces must be [F, 3], not {list(faces.shape)}")
     if picture.shape != points.shape[:1]:
         raise ValueError(
-            f"picture must name one picture for each of {points.shape[0]} meshes, not {list(picture.shape)}"
+            f"picture must be one number for each of {points.shape[0]} meshes, not {list(picture.shape)}"
         )
     if order is not None and order.shape != points.shape[:1]:
         raise ValueError(f"order must hold one number for each of {points.shape[0]} meshes, not {list(order.shape)}")
@@ -141,7 +141,7 @@ def _check(points, faces, picture, pictures, height, width, cull, order) -> None
         raise ValueError(f"cannot draw {pictures} pictures of {width} x {height} pixels")
     if cull not in (None, "back"):
         raise ValueError(f'cull must be None or "back", not {cull!r}')
-    if picture.numel() and not (0 <= int(picture.min()) and int(picture.max()) < pictures):
+    if picture.numel() and (int(picture.min()) < 0 or int(picture.max()) >= pictures):
         raise ValueError(f"picture must lie in 0..{pictures - 1}")
 
 

@@ -202,7 +202,7 @@ def test_shared_attributes_equal_repeated_ones(generator):
     [
         ({"points": torch.zeros(2, 3)}, "points must be"),
         ({"faces": torch.zeros(2, 4, dtype=torch.int64)}, "faces must be"),
-        ({"picture": torch.zeros(3, dtype=torch.int64)}, "picture must name"),
+        ({"picture": torch.zeros(3, dtype=torch.int64)}, "picture must be one"),
         ({"picture": torch.tensor([0, 2])}, "0..1"),
         ({"order": torch.zeros(3)}, "order must hold"),
         ({"height": 0}, "cannot draw"),
