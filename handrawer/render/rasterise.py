@@ -132,9 +132,7 @@ def _check(points, faces, picture, pictures, height, width, cull, order) -> None
     if faces.ndim != 2 or faces.shape[-1] != 3:
         raise ValueError(f"faces must be [F, 3], not {list(faces.shape)}")
     if picture.shape != points.shape[:1]:
-        raise ValueError(
-            f"picture must be one number for each of {points.shape[0]} meshes, not {list(picture.shape)}"
-        )
+        raise ValueError(f"picture must be one number for each of {points.shape[0]} meshes, not {list(picture.shape)}")
     if order is not None and order.shape != points.shape[:1]:
         raise ValueError(f"order must hold one number for each of {points.shape[0]} meshes, not {list(order.shape)}")
     if height < 1 or width < 1 or pictures < 0:
