@@ -41,16 +41,19 @@ class Fragments:
 
 
 @dataclass(frozen=True)
-class _Boxes:
-    """The K faces that may cover a pixel centre: corners, and the pixels of their bounding boxes."""
+class _Seen:
+    """The K faces whose bounding boxes hold a pixel centre, mesh by mesh, face by face."""
 
     index: Tensor  # [K] int64, mesh * F + face
-    corners: Tensor  # [9, K] float32: x0 y0 w0 x1 y1 w1 x2 y2 w2, where w is 1 / depth
-    left: Tensor  # [K] int32
+    x: Tensor  # [3, K] float32, pixels
+    y: Tensor  # [3, K] float32, pixels
+    near: Tensor  # [3, K] float32, 1 / depth
+    left: Tensor  # [K] int32, first column of the box
+    right: Tensor  # [K] int32, last column
     top: Tensor  # [K] int32
-    width: Tensor  # [K] int32, at least 1
-    count: Tensor  # [K] int64, width * height
-    end: Tensor  # [K] int64, running sum of count
+    rows: Tensor  # [K] int64, at least 1
+    ends: Tensor  # [K] int64, running sum of the boxes' areas
+    base: Tensor  # [K] int64, flat index of the first pixel of the face's picture
 
 
 @torch.no_grad()
@@ -79,8 +82,8 @@ def rasterise(
     order          [N] integer or None: in one picture, a mesh with a lower number lies in front of one with a higher
                    number whatever their depths; equal numbers are decided by depth
     near           faces with a vertex nearer than this, or with a vertex that is not finite, are dropped
-    max_fragments  longest list worked on at once, 60 to 100 bytes each (default: 2**21 on the CPU, 2**25 elsewhere);
-                   a single face of more pixels is still drawn
+    max_fragments  bound on the fragments worked on at once, about 80 bytes each (default: 2**18 on the CPU, where short
+                   lists stay in the cache, 2**25 elsewhere); a single face of more pixels is still drawn
 
     A pixel belongs to a face when its centre lies inside or on the edge. The edge functions of the two faces at an
     edge are each other's exact negative in floating point, so a surface has no cracks. Equal depths go to the lower
@@ -92,16 +95,18 @@ def rasterise(
     faces = faces.to(points.device)
     picture = picture.to(points.device, torch.int64)
     if max_fragments is None:
-        max_fragments = 2**21 if points.device.type == "cpu" else 2**25
-    boxes = _bounding_boxes(points, faces, height, width, cull, near)
-    rank = None if order is None else torch.unique(order.to(points.device), return_inverse=True)[1]
+        max_fragments = 2**18 if points.device.type == "cpu" else 2**25
+    seen = _seen_faces(points, faces, picture, height, width, cull, near)
+    rank = None
+    if order is not None:
+        ranks = torch.unique(order.to(points.device), return_inverse=True)[1]
+        rank = ranks[torch.div(seen.index, max(faces.shape[0], 1), rounding_mode="floor")]
     # Some back ends (Metal) have no 64-bit integer scatter-minimum.
     buffer_type = _PackedBuffer if points.device.type in ("cpu", "cuda") else _SeparateBuffer
-    buffer = buffer_type(pictures * height * width, points.shape[0] * faces.shape[0], rank, points.device)
-    for start, stop in _pieces(boxes.end, max_fragments):
-        pixel, index, depth, mesh = _fragments(boxes, start, stop, faces.shape[0], picture, height, width)
-        buffer.add(pixel, index, depth, mesh)
-    return _shade(buffer.nearest(), points, faces, pictures, height, width)
+    buffer = buffer_type(pictures * height * width, seen.index.shape[0], rank, points.device)
+    for start, stop in _pieces(seen.ends, max_fragments):
+        buffer.add(*_fragments(seen, start, stop, width))
+    return _shade(buffer.nearest(), seen, faces.shape[0], pictures, height, width)
 
 
 def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tensor:
@@ -116,12 +121,14 @@ def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tens
     channels = attributes.shape[-1]
     face = fragments.face.flatten()
     pixels = torch.nonzero(face >= 0).squeeze(1)
-    corners = faces.to(face.device)[face[pixels]]
+    corners = faces.to(face.device).index_select(0, face.index_select(0, pixels))
     if attributes.ndim == 3:
-        corners = corners + fragments.mesh.flatten()[pixels, None] * attributes.shape[1]
+        corners = corners + fragments.mesh.flatten().index_select(0, pixels)[:, None] * attributes.shape[1]
     values = attributes.reshape(-1, channels)
-    weights = fragments.barycentric.reshape(-1, 3)[pixels].to(values.dtype)
-    mixed = (values[corners] * weights[..., None]).sum(1)
+    weights = fragments.barycentric.reshape(-1, 3).index_select(0, pixels).to(values.dtype)
+    mixed = values.index_select(0, corners[:, 0]) * weights[:, :1]
+    for k in (1, 2):
+        mixed = mixed + values.index_select(0, corners[:, k]) * weights[:, k : k + 1]
     out = values.new_zeros(face.shape[0], channels)
     return out.index_copy(0, pixels, mixed).reshape(*fragments.face.shape, channels)
 
@@ -143,14 +150,12 @@ def _check(points, faces, picture, pictures, height, width, cull, order) -> None
         raise ValueError(f"picture must lie in 0..{pictures - 1}")
 
 
-def _bounding_boxes(points: Tensor, faces: Tensor, height: int, width: int, cull: str | None, near: float) -> _Boxes:
-    """Corners and pixel boxes of all faces that can be seen, in the order mesh by mesh, face by face."""
-    x, y, z = (points[..., k][:, faces].reshape(-1, 3).unbind(1) for k in range(3))  # each 3 of [N * F]
-    low_x, high_x = _extent(x)
-    low_y, high_y = _extent(y)
+def _seen_faces(points, faces, picture, height: int, width: int, cull: str | None, near: float) -> _Seen:
+    x, y, z = (points[..., k][:, faces.T].transpose(0, 1).reshape(3, -1) for k in range(3))  # [3, N * F]
     area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    low_x, high_x, low_y, high_y = x.amin(0), x.amax(0), y.amin(0), y.amax(0)
     # A face seen from its edge covers nothing; comparisons with NaN are false, so broken vertices drop out here.
-    keep = (_extent(z)[0] > near) & (area.abs() > 0) & torch.isfinite(area) & torch.isfinite(_extent(z)[1])
+    keep = (z.amin(0) > near) & (area.abs() > 0) & torch.isfinite(area) & torch.isfinite(z.amax(0))
     if cull == "back":
         keep &= area * _winding(points, faces, near).repeat_interleave(faces.shape[0]) < 0
     # Pixel i is inside [low, high] when low <= i + 0.5 <= high. The clamp comes first: far points overflow integers.
@@ -159,18 +164,11 @@ def _bounding_boxes(points: Tensor, faces: Tensor, height: int, width: int, cull
     top = torch.ceil((low_y - 0.5).clamp(0, height))
     bottom = torch.floor((high_y - 0.5).clamp(-1, height - 1))
     index = torch.nonzero(keep & (right >= left) & (bottom >= top)).squeeze(1)
-    left, top, columns, rows = (
-        value[index].to(torch.int32) for value in (left, top, right - left + 1, bottom - top + 1)
-    )
-    corners = torch.stack([value[index] for k in range(3) for value in (x[k], y[k], z[k])])
-    corners[2::3] = 1 / corners[2::3]
-    count = columns.to(torch.int64) * rows
-    return _Boxes(index, corners, left, top, columns, count, torch.cumsum(count, 0))
-
-
-def _extent(corner: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    a, b, c = corner
-    return torch.minimum(torch.minimum(a, b), c), torch.maximum(torch.maximum(a, b), c)
+    left, right, top, bottom = (v.index_select(0, index).to(torch.int32) for v in (left, right, top, bottom))
+    rows = (bottom - top + 1).to(torch.int64)
+    base = picture.repeat_interleave(faces.shape[0]).index_select(0, index) * (height * width)
+    x, y, z = (v.index_select(1, index) for v in (x, y, z))
+    return _Seen(index, x, y, 1 / z, left, right, top, rows, torch.cumsum(rows * (right - left + 1), 0), base)
 
 
 def _winding(points: Tensor, faces: Tensor, near: float) -> Tensor:
@@ -200,42 +198,68 @@ def _pieces(end: Tensor, limit: int):
         start = stop
 
 
-def _fragments(boxes: _Boxes, start: int, stop: int, face_count: int, picture: Tensor, height: int, width: int):
-    """The fragments of boxes start..stop that lie inside their faces: flat pixel, mesh * F + face, depth, mesh."""
-    count = boxes.count[start:stop]
-    total = int(count.sum())
-    device = count.device
-    box = torch.repeat_interleave(torch.arange(stop - start, device=device), count, output_size=total)
-    first = (boxes.end[start:stop] - count - (boxes.end[start] - count[0])).to(torch.int32)
-    place = torch.arange(total, device=device, dtype=torch.int32) - first[box]
-    columns = boxes.width[start:stop][box]
-    row = torch.div(place, columns, rounding_mode="floor")
-    x = boxes.left[start:stop][box] + (place - row * columns)
-    y = boxes.top[start:stop][box] + row
-    x0, y0, w0, x1, y1, w1, x2, y2, w2 = boxes.corners[:, start:stop].index_select(1, box)
-    e0, e1, e2 = _edges(x0, y0, x1, y1, x2, y2, x + 0.5, y + 0.5)
-    inside = ((e0 >= 0) & (e1 >= 0) & (e2 >= 0)) | ((e0 <= 0) & (e1 <= 0) & (e2 <= 0))
-    chosen = torch.nonzero(inside).squeeze(1)
-    e0, e1, e2, w0, w1, w2, x, y, box = (value[chosen] for value in (e0, e1, e2, w0, w1, w2, x, y, box))
-    whole = e0 + e1 + e2
-    # On a sliver all three can cancel to zero at a pixel; the average depth is as good as any there.
-    weighted = torch.where(whole == 0, (w0 + w1 + w2) / 3, (e0 * w0 + e1 * w1 + e2 * w2) / whole)
-    depth = 1 / weighted
-    index = boxes.index[start:stop][box]
-    mesh = torch.div(index, face_count, rounding_mode="floor")
-    pixel = (picture[mesh] * height + y) * width + x
-    return pixel, index, depth, mesh
+def _rows(seen: _Seen, start: int, stop: int):
+    """The rows of pixels of faces start..stop: face [R] int64, row, first column and pixels in the row [R] int32."""
+    counts = seen.rows[start:stop]
+    face = torch.repeat_interleave(torch.arange(start, stop, device=counts.device), counts)
+    first = (torch.cumsum(counts, 0) - counts - seen.top[start:stop]).index_select(0, face - start)
+    row = torch.arange(face.shape[0], device=counts.device, dtype=torch.int32) - first.to(torch.int32)
+    x, y = seen.x.index_select(1, face), seen.y.index_select(1, face)
+    low, high = _span(x, y, row + 0.5)
+    # Far wider than the rounding of the crossings: the edge functions decide, this only shortens their list.
+    slack = 0.01 + 1e-6 * x.abs().amax(0)
+    left, right = seen.left.index_select(0, face), seen.right.index_select(0, face)
+    left = torch.maximum(left, torch.ceil((low - slack - 0.5).clamp(-1, 2**30)).to(torch.int32))
+    right = torch.minimum(right, torch.floor((high + slack - 0.5).clamp(-1, 2**30)).to(torch.int32))
+    return face, row, left, (right - left + 1).clamp(min=0)
 
 
-def _edges(x0, y0, x1, y1, x2, y2, x, y):
-    """Twice the signed areas that a pixel centre makes with the three edges.
+def _span(x: Tensor, y: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and greatest x at which the edges of triangles x, y [3, R] cross the horizontals y = centre [R]."""
+    low = torch.full_like(centre, torch.inf)
+    high = torch.full_like(centre, -torch.inf)
+    for k in range(3):
+        a, b = k, (k + 1) % 3
+        along = (centre - y[a]) / (y[b] - y[a])  # NaN on a horizontal edge, whose ends the other two edges reach
+        crossing = x[a] + along * (x[b] - x[a])
+        met = (along >= 0) & (along <= 1)
+        low = torch.minimum(low, torch.where(met, crossing, torch.inf))
+        high = torch.maximum(high, torch.where(met, crossing, -torch.inf))
+    return low, high
 
-    The corners are first moved so that the centre is the origin: that rounding depends on the corner and the pixel
-    alone, and a cross product is exactly antisymmetric, so two faces that share an edge never both miss a centre.
+
+def _fragments(seen: _Seen, start: int, stop: int, width: int):
+    """The fragments of faces start..stop: flat pixel [M] int64, face [M] int64 (into the K seen), depth [M]."""
+    face, row, left, counts = _rows(seen, start, stop)
+    total = int(counts.sum())
+    line = torch.repeat_interleave(torch.arange(face.shape[0], device=face.device), counts, output_size=total)
+    offset = left - (torch.cumsum(counts, 0) - counts).to(torch.int32)
+    column = torch.arange(total, device=face.device, dtype=torch.int32) + offset.index_select(0, line)
+    across = seen.x.index_select(1, face).index_select(1, line) - (column + 0.5)
+    down = (seen.y.index_select(1, face) - (row + 0.5)).index_select(1, line)
+    edges = _edges(across, down)
+    chosen = torch.nonzero((edges.amin(0) >= 0) | (edges.amax(0) <= 0)).squeeze(1)
+    edges, column, line = edges.index_select(1, chosen), column.index_select(0, chosen), line.index_select(0, chosen)
+    face_of = face.index_select(0, line)
+    near = _flat_weights(edges).mul_(seen.near.index_select(1, face_of)).sum(0)
+    first_pixel = seen.base.index_select(0, face) + row.to(torch.int64) * width
+    return first_pixel.index_select(0, line) + column, face_of, 1 / near
+
+
+def _edges(x: Tensor, y: Tensor) -> Tensor:
+    """[3, M], twice the signed areas that the origin makes with the edges of triangles x, y [3, M].
+
+    The pixel centre has been moved to the origin: that rounding depends on the corner and the pixel alone, and a cross
+    product is exactly antisymmetric, so two faces that share an edge never both miss a centre.
     """
-    x0, x1, x2 = x0 - x, x1 - x, x2 - x
-    y0, y1, y2 = y0 - y, y1 - y, y2 - y
-    return x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
+    return torch.stack([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
+
+
+def _flat_weights(edges: Tensor) -> Tensor:
+    """[3, M], barycentric weights in the picture plane."""
+    whole = edges.sum(0)
+    # On a sliver all three can be zero at a pixel, and the middle of the face is as good as any point of it.
+    return torch.where(whole == 0, 1 / 3, edges / whole)
 
 
 class _PackedBuffer:
@@ -249,48 +273,49 @@ class _PackedBuffer:
             raise ValueError(f"{ranks} different orders over {faces} faces do not fit; draw fewer hands at once")
         self._key = torch.full((pixels,), _NOTHING, dtype=torch.int64, device=device)
 
-    def add(self, pixel: Tensor, index: Tensor, depth: Tensor, mesh: Tensor) -> None:
+    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
         key = depth.view(torch.int32).to(torch.int64)
         if self._rank is not None:
-            key = key | (self._rank[mesh] << _DEPTH_BITS)
-        self._key.scatter_reduce_(0, pixel, (key << self._face_bits) | index, "amin")
+            key |= self._rank.index_select(0, face) << _DEPTH_BITS
+        self._key.scatter_reduce_(0, pixel, (key << self._face_bits) | face, "amin")
 
-    def nearest(self) -> Tensor:
-        """[pixels] int64, mesh * F + face, or -1."""
-        return torch.where(self._key == _NOTHING, -1, self._key & ((1 << self._face_bits) - 1))
+    def nearest(self) -> tuple[Tensor, Tensor]:
+        """The drawn pixels [M] int64, ascending, and their faces [M] int64, into the faces seen."""
+        pixels = torch.nonzero(self._key != _NOTHING).squeeze(1)
+        return pixels, self._key.index_select(0, pixels) & ((1 << self._face_bits) - 1)
 
 
 class _SeparateBuffer:
     """The same result through one scatter-minimum each for rank, depth and face, in 32 bits."""
 
     def __init__(self, pixels: int, faces: int, rank: Tensor | None, device: torch.device) -> None:
-        if faces >= 2**31:
+        self._none = 2**31 - 1
+        if faces >= self._none:
             raise ValueError(f"{faces} faces are too many; draw fewer hands at once")
         self._rank = rank
         self._best_rank = torch.full((pixels,), torch.inf, device=device)
         self._best_depth = torch.full((pixels,), torch.inf, device=device)
-        self._best_face = torch.full((pixels,), 2**31 - 1, dtype=torch.int32, device=device)
+        self._best_face = torch.full((pixels,), self._none, dtype=torch.int32, device=device)
 
-    def add(self, pixel: Tensor, index: Tensor, depth: Tensor, mesh: Tensor) -> None:
-        face = index.to(torch.int32)
+    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
         if self._rank is not None:
-            rank = self._rank[mesh].to(torch.float32)
+            rank = self._rank[face].to(torch.float32)
             before = self._best_rank.clone()
             self._best_rank.scatter_reduce_(0, pixel, rank, "amin")
             # What a lower rank covers is forgotten, as if it had never been drawn.
             beaten = self._best_rank < before
             self._best_depth[beaten] = torch.inf
-            self._best_face[beaten] = 2**31 - 1
+            self._best_face[beaten] = self._none
             pixel, face, depth = _where(rank == self._best_rank[pixel], pixel, face, depth)
         before = self._best_depth.clone()
         self._best_depth.scatter_reduce_(0, pixel, depth, "amin")
-        self._best_face[self._best_depth < before] = 2**31 - 1
+        self._best_face[self._best_depth < before] = self._none
         pixel, face = _where(depth == self._best_depth[pixel], pixel, face)
-        self._best_face.scatter_reduce_(0, pixel, face, "amin")
+        self._best_face.scatter_reduce_(0, pixel, face.to(torch.int32), "amin")
 
-    def nearest(self) -> Tensor:
-        face = self._best_face.to(torch.int64)
-        return torch.where(face == 2**31 - 1, -1, face)
+    def nearest(self) -> tuple[Tensor, Tensor]:
+        pixels = torch.nonzero(self._best_face != self._none).squeeze(1)
+        return pixels, self._best_face[pixels].to(torch.int64)
 
 
 def _where(chosen: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
@@ -298,31 +323,28 @@ def _where(chosen: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
     return tuple(value[places] for value in values)
 
 
-def _shade(nearest: Tensor, points: Tensor, faces: Tensor, pictures: int, height: int, width: int) -> Fragments:
+def _shade(
+    nearest: tuple[Tensor, Tensor], seen: _Seen, faces: int, pictures: int, height: int, width: int
+) -> Fragments:
     """Barycentric weights and depth of the drawn pixels, worked out again from the winning faces."""
-    pixels = torch.nonzero(nearest >= 0).squeeze(1)
-    index = nearest[pixels]
-    mesh_of = torch.div(index, max(faces.shape[0], 1), rounding_mode="floor")
-    face_of = index - mesh_of * faces.shape[0]
-    corners = points.reshape(-1, 3)[faces[face_of] + mesh_of[:, None] * points.shape[1]]  # [M, 3, 3]
-    x, y, z = corners.unbind(2)
-    in_picture = pixels % (height * width)
-    column = (in_picture % width) + 0.5
-    row = torch.div(in_picture, width, rounding_mode="floor") + 0.5
-    edges = torch.stack(_edges(x[:, 0], y[:, 0], x[:, 1], y[:, 1], x[:, 2], y[:, 2], column, row), 1)
-    whole = edges.sum(1, keepdim=True)
-    flat = torch.where(whole == 0, 1 / 3, edges / whole)
-    weighted = flat / z
-    inverse = weighted.sum(1, keepdim=True)
-
-    def spread(values: Tensor, empty: float, dtype: torch.dtype) -> Tensor:
-        full = torch.full((nearest.shape[0], *values.shape[1:]), empty, dtype=dtype, device=nearest.device)
-        full[pixels] = values
-        return full.reshape(pictures, height, width, *values.shape[1:])
-
+    pixels, winner = nearest
+    row = torch.div(pixels, width, rounding_mode="floor")
+    column = (pixels - row * width).to(torch.float32) + 0.5
+    row = (row % height).to(torch.float32) + 0.5
+    edges = _edges(seen.x.index_select(1, winner) - column, seen.y.index_select(1, winner) - row)
+    weighted = _flat_weights(edges).mul_(seen.near.index_select(1, winner))
+    inverse = weighted.sum(0)
+    index = seen.index.index_select(0, winner)
+    mesh = torch.div(index, max(faces, 1), rounding_mode="floor")
+    size = (pictures, height, width)
     return Fragments(
-        face=spread(face_of, -1, torch.int64),
-        mesh=spread(mesh_of, -1, torch.int64),
-        barycentric=spread(weighted / inverse, 0.0, torch.float32),
-        depth=spread((1 / inverse).squeeze(1), torch.inf, torch.float32),
+        face=_spread(index - mesh * faces, pixels, size, -1),
+        mesh=_spread(mesh, pixels, size, -1),
+        barycentric=_spread((weighted / inverse).T.contiguous(), pixels, size, 0),
+        depth=_spread(1 / inverse, pixels, size, torch.inf),
     )
+
+
+def _spread(values: Tensor, pixels: Tensor, size: tuple[int, int, int], empty: float) -> Tensor:
+    full = values.new_full((size[0] * size[1] * size[2], *values.shape[1:]), empty)
+    return full.index_copy_(0, pixels, values).reshape(*size, *values.shape[1:])
