@@ -1,0 +1,253 @@
+"""Trains the small model's base and its HanDrawer adapter together, in one stage, beside a control base.
+
+Two arms see the same samples, noise and steps, with the same losses:
+
+* `guided`: text encoder, UNet and adapter, learned together. Hands are dropped in half of the samples, so the UNet is
+  as well a base that works on text alone; of the hands that stay, a share is given as box only (a control of the
+  evaluation), text is dropped now and then for guidance.
+* `control`: text encoder and UNet of equal size on text alone. What the base loses by sharing its capacity with the
+  adapter is the difference between the two on text alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..adapter.handrawer import HanDrawer, HanDrawerConfig, HandInputs, hand_inputs_from_tensors
+from ..adapter.hooks import apply_residuals
+from ..adapter.ppzp import box_in_cells, full_window, silhouette_share
+from ..adapter.unet import UNetDescription, describe_diffusers
+from ..hand.model import HandModel
+from ..mini.modules import SCHEDULER_CONFIG, make_text_encoder, make_tokenizer, make_unet, tokenize
+from ..mini.scene import Scene
+from .data import Batch, Samples, batch_at, drop_text
+from .losses import clean_error, denoising_loss, hand_loss
+from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
+
+log = logging.getLogger("handrawer")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Settings of the joint training.
+
+    Attributes:
+        seed: of weights, batches, noise and drops.
+        batch: samples a step.
+        steps, minutes: the end, whichever comes first; either may be None.
+        rate, warmup, decay: peak learning rate, warm-up steps, decay of the averaged weights.
+        drop_hand: share of samples without a hand (residual exactly zero).
+        box_only: share of the other samples whose adapter is given box and text alone.
+        drop_text: share of samples with the empty prompt.
+        hand_weight: weight of the hand reconstruction loss beside the denoising loss.
+        control: whether to train the control base beside it.
+    """
+
+    seed: int = 2
+    batch: int = 256
+    steps: int | None = None
+    minutes: float | None = None
+    rate: float = 6e-4
+    warmup: int = 300
+    decay: float = 0.9995
+    drop_hand: float = 0.5
+    box_only: float = 0.12
+    drop_text: float = 0.1
+    hand_weight: float = 0.5
+    control: bool = True
+
+
+class Base(nn.Module):
+    """Text encoder and UNet of the small model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = make_text_encoder()
+        self.unet = make_unet()
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, 77] to text features [B, 77, D]."""
+        return self.text(tokens).last_hidden_state
+
+    def forward(self, noisy: Tensor, time: Tensor, text: Tensor) -> Tensor:
+        """v of latents [B, 4, h, w] at times [B] int64."""
+        return self.unet(noisy, time, text, return_dict=False)[0]
+
+
+def noise_levels(device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """a and s of each of the 1000 times, [1000] float32 each (Stable Diffusion's scaled-linear betas)."""
+    c = SCHEDULER_CONFIG
+    betas = torch.linspace(c["beta_start"] ** 0.5, c["beta_end"] ** 0.5, c["num_train_timesteps"], dtype=torch.float64)
+    kept = torch.cumprod(1 - betas**2, 0)
+    return kept.sqrt().to(device, torch.float32), (1 - kept).sqrt().to(device, torch.float32)
+
+
+def scene_inputs(scene: Scene, model: HandModel, raster: int) -> HandInputs:
+    """The adapter's inputs of synthetic scenes, one hand a picture."""
+    middle = torch.full_like(scene.focal, 0.5)
+    return hand_inputs_from_tensors(
+        scene.posed.vertices, scene.focal, middle, middle, 256, 256, scene.left, model, raster
+    )
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What each sample goes without: [B] bool each."""
+
+    hand: Tensor
+    text: Tensor
+    box_only: Tensor
+
+
+def draw_drops(config: DiffusionConfig, count: int, generator: torch.Generator, device: torch.device) -> Drops:
+    """Independent draws; `box_only` counts only where the hand is kept."""
+    u = torch.rand(3, count, generator=generator, device=device)
+    return Drops(u[0] < config.drop_hand, u[1] < config.drop_text, u[2] < config.box_only)
+
+
+class Trainer:
+    """The joint run: networks, optimiser, averages, exact resume."""
+
+    def __init__(self, config: DiffusionConfig, adapter_config: HanDrawerConfig | None, model: HandModel) -> None:
+        self.config, self.model = config, model
+        self.device = model.template.device
+        torch.manual_seed(config.seed)
+        self.guided = Base().to(self.device)
+        self.description: UNetDescription = describe_diffusers(self.guided.unet, "v_prediction")
+        adapter_config = adapter_config or HanDrawerConfig.for_description(self.description)
+        self.adapter = HanDrawer(adapter_config, model).to(self.device)
+        self.arms: dict[str, nn.Module] = {"guided": self.guided, "adapter": self.adapter}
+        if config.control:
+            torch.manual_seed(config.seed)  # the control starts from the same weights
+            self.arms["control"] = Base().to(self.device)
+        for arm in self.arms.values():
+            arm.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.averages = {name: Average(arm, config.decay) for name, arm in self.arms.items()}
+        self.clock = Clock(config.steps, config.minutes)
+        self.step = 0
+        self.a, self.s = noise_levels(self.device)
+        tokenizer = make_tokenizer()
+        self.empty = tokenize(tokenizer, [""])[0].to(self.device)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        parameters = [p for arm in self.arms.values() for p in arm.parameters() if p.requires_grad]
+        expected = sum(p.numel() for arm in self.arms.values() for p in arm.parameters())
+        if sum(p.numel() for p in parameters) != expected:
+            raise AssertionError("Every parameter of both arms must be trained.")
+        matrices = [p for p in parameters if p.ndim > 1]
+        vectors = [p for p in parameters if p.ndim <= 1]
+        return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses of one batch by name; their sum is what is minimised."""
+        config, count = self.config, len(batch.latents)
+        drops = draw_drops(config, count, generator, self.device)
+        time = torch.randint(len(self.a), (count,), generator=generator, device=self.device)
+        noise = torch.randn(batch.latents.shape, generator=generator, device=self.device)
+        a, s = self.a[time], self.s[time]
+        noisy = a[:, None, None, None] * batch.latents + s[:, None, None, None] * noise
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        tokens = drop_text(batch.tokens, drops.text, self.empty)
+        with torch.no_grad():
+            inputs = scene_inputs(batch.scene, self.model, self.adapter.config.raster)
+            height, width = batch.latents.shape[-2:]
+            box = box_in_cells(inputs.box, height, width)
+            mask = silhouette_share(inputs.geometry[:, 0], box, full_window(0, height, width, self.device))[:, None]
+        found: dict[str, Tensor] = {}
+
+        def add(name: str, prediction: Tensor) -> None:
+            error = clean_error(prediction.float(), batch.latents, noise, a, s, "v_prediction")
+            found[name] = denoising_loss(error, a, s)
+            found[name + "_hand"] = config.hand_weight * hand_loss(error, mask, a, s)
+
+        with torch.autocast(self.device.type, torch.bfloat16):
+            text = self.guided.encode(tokens)
+            residuals = self.adapter.residuals(
+                self.adapter.encode(inputs), height, width, text,
+                drop_text=drops.text, drop_hand=drops.hand, box_only=drops.box_only,
+            )  # fmt: skip
+            with apply_residuals(self.guided.unet, self.description, residuals):
+                add("guided", self.guided(noisy, time, text))
+            if "control" in self.arms:
+                control = self.arms["control"]
+                add("control", control(noisy, time, control.encode(tokens)))
+        return found
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of optimisation."""
+        generator = step_generator(self.config.seed, self.step, self.device)
+        rate = learning_rate(self.config.rate, self.step, self.clock.progress(self.step), self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self.losses(batch, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        # Each arm is clipped by itself, so that neither feels the other.
+        for names in (("guided", "adapter"), ("control",)):
+            parameters = [p for name in names if name in self.arms for p in self.arms[name].parameters()]
+            if parameters:
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimizer.step()
+        for name, arm in self.arms.items():
+            self.averages[name].update(arm, self.step)
+        self.step += 1
+        return losses
+
+    def save(self, path: Path) -> None:
+        """Everything that an exact resume needs."""
+        state = {"arms": {k: v.state_dict() for k, v in self.arms.items()}, "optimizer": self.optimizer.state_dict()}
+        state |= {"averages": {k: v.values for k, v in self.averages.items()}}
+        save_state(path, state | {"step": self.step, "seconds": self.clock.seconds()})
+
+    def resume(self, path: Path) -> bool:
+        """Go on from `save`; False where there is no such file."""
+        state = load_state(path, self.device)
+        if state is None:
+            return False
+        for name, arm in self.arms.items():
+            arm.load_state_dict(state["arms"][name])
+            self.averages[name].values = state["averages"][name]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.clock.used = state["step"], state["seconds"]
+        return True
+
+    def run(
+        self,
+        samples: Samples,
+        folder: Path,
+        progress: Callable[[str], None] = log.info,
+        save_seconds: float = 150,
+    ) -> None:
+        """Train until the clock has run out, saving to `folder/diffusion.pt` now and then."""
+        path = folder / "diffusion.pt"
+        if self.resume(path):
+            progress(f"resumed at step {self.step}")
+        saved = self.clock.seconds()
+        while self.clock.progress(self.step) < 1:
+            batch = batch_at(samples, self.step, self.config.batch, self.model, self.config.seed)
+            losses = self.train_step(batch)
+            if self.step % 100 == 0 or self.step < 4:
+                values = {name: stop_on_nan(value, self.step) for name, value in losses.items()}
+                shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+                seen = self.step * self.config.batch
+                progress(f"step {self.step} samples {seen} {shown} seconds {self.clock.seconds():.0f}")
+            if self.clock.seconds() - saved > save_seconds:
+                self.save(path)
+                saved = self.clock.seconds()
+        self.save(path)
+
+    def averaged(self, name: str) -> nn.Module:
+        """The arm with its averaged weights loaded, ready for sampling."""
+        arm = self.averages[name].into(self.arms[name])
+        return arm.eval()
+
+
+__all__ = ["Base", "DiffusionConfig", "Drops", "Trainer", "draw_drops", "noise_levels", "scene_inputs"]
