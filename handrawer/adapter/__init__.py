@@ -1,0 +1,1 @@
+"""HanDrawer itself: graph network, fusion, position-preserving zero padding, UNet descriptions, checkpoint."""
