@@ -39,7 +39,7 @@ class HanDrawerConfig:
     def __post_init__(self) -> None:
         if self.graph_widths[-1] != self.width:
             raise ValueError(
-                f"The graph network ends in {self.graph_widths[-1]} channels, the fusion has {self.width}."
+                f"The graph network ends in {self.graph_widths[-1]} channels, but the fusion has {self.width}."
             )
         if self.width % self.heads:
             raise ValueError(f"{self.width} channels cannot be shared by {self.heads} attention heads.")

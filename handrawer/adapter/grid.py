@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def level_cells(level: int, latent_cells: int) -> int:
-    """Cells of level ``level`` along a side of ``latent_cells``; each halving rounds up, as stride 2, padding 1 does."""
+    """Cells of level ``level`` along a side of ``latent_cells``; halving rounds up, as stride 2 with padding 1 does."""
     cells = latent_cells
     for _ in range(level):
         cells = (cells + 1) // 2

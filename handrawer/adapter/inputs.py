@@ -64,8 +64,8 @@ class HandInputs:
         return len(self.sizes)
 
     def to(self, device: torch.device | str) -> HandInputs:
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return HandInputs(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        tensors = {f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self) if f.name != "alone"}
+        return dataclasses.replace(self, **tensors)
 
     def hand(self, index: Tensor | slice) -> HandInputs:
         """Some of the hands, in the given order, of the same pictures."""
@@ -117,7 +117,7 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     camera = torch.tensor([[h.camera.focal, h.camera.cx, h.camera.cy] for _, h in chosen], device=device)
     left = torch.tensor([hand.side == "left" for _, hand in chosen], device=device)
     weight = torch.tensor([float(hand.weight) for _, hand in chosen], device=device)
-    projected = _project(vertices, *camera.unbind(1), sizes[picture])
+    projected = _project(vertices, camera[:, 0], camera[:, 1], camera[:, 2], sizes[picture])
     inputs = _inputs(vertices, projected, left, model, raster, picture, sizes, weight)
     if len(torch.unique(picture)) == len(picture):
         return inputs
