@@ -116,21 +116,26 @@ def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tens
     faces       [F, 3], as given to rasterise
     Returns [B, H, W, C] of the attributes' dtype, zero where nothing is drawn; differentiable in the attributes.
     """
+    pixels, mixed = interpolate_covered(fragments, attributes, faces)
+    out = mixed.new_zeros(fragments.face.numel(), mixed.shape[1])
+    return out.index_copy(0, pixels, mixed).reshape(*fragments.face.shape, mixed.shape[1])
+
+
+def interpolate_covered(fragments: Fragments, attributes: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """As interpolate, for the M drawn pixels alone: their flat indices into [B, H, W], [M] int64, and values [M, C]."""
     if attributes.ndim not in (2, 3):
         raise ValueError(f"attributes must be [N, V, C] or [V, C], not {list(attributes.shape)}")
-    channels = attributes.shape[-1]
     face = fragments.face.flatten()
     pixels = torch.nonzero(face >= 0).squeeze(1)
     corners = faces.to(face.device).index_select(0, face.index_select(0, pixels))
     if attributes.ndim == 3:
         corners = corners + fragments.mesh.flatten().index_select(0, pixels)[:, None] * attributes.shape[1]
-    values = attributes.reshape(-1, channels)
+    values = attributes.reshape(-1, attributes.shape[-1])
     weights = fragments.barycentric.reshape(-1, 3).index_select(0, pixels).to(values.dtype)
     mixed = values.index_select(0, corners[:, 0]) * weights[:, :1]
     for k in (1, 2):
         mixed = mixed + values.index_select(0, corners[:, k]) * weights[:, k : k + 1]
-    out = values.new_zeros(face.shape[0], channels)
-    return out.index_copy(0, pixels, mixed).reshape(*fragments.face.shape, channels)
+    return pixels, mixed
 
 
 def _check(points, faces, picture, pictures, height, width, cull, order) -> None:
@@ -157,7 +162,7 @@ def _seen_faces(points, faces, picture, height: int, width: int, cull: str | Non
     # A face seen from its edge covers nothing; comparisons with NaN are false, so broken vertices drop out here.
     keep = (z.amin(0) > near) & (area.abs() > 0) & torch.isfinite(area) & torch.isfinite(z.amax(0))
     if cull == "back":
-        keep &= area * _winding(points, faces, near).repeat_interleave(faces.shape[0]) < 0
+        keep &= area * winding(points, faces, near).repeat_interleave(faces.shape[0]) < 0
     # Pixel i is inside [low, high] when low <= i + 0.5 <= high. The clamp comes first: far points overflow integers.
     left = torch.ceil((low_x - 0.5).clamp(0, width))
     right = torch.floor((high_x - 0.5).clamp(-1, width - 1))
@@ -171,7 +176,7 @@ def _seen_faces(points, faces, picture, height: int, width: int, cull: str | Non
     return _Seen(index, x, y, 1 / z, left, right, top, rows, torch.cumsum(rows * (right - left + 1), 0), base)
 
 
-def _winding(points: Tensor, faces: Tensor, near: float) -> Tensor:
+def winding(points: Tensor, faces: Tensor, near: float = NEAR) -> Tensor:
     """[N] float, 1 where the faces are wound outward counter-clockwise as a viewer with y up sees them, else -1.
 
     Perspective keeps orientation (its Jacobian 1 / z^2 is positive), so the sign of the volume can be taken in
