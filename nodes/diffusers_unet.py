@@ -102,3 +102,19 @@ def host_weights(weights: dict[str, Tensor], unet_config: dict) -> dict[str, Ten
     if unknown:
         raise ValueError(f"The UNet's weights do not fit its config.json: {unknown[0]} has no place in it.")
     return {names[name]: tensor for name, tensor in weights.items()}
+
+
+def check_weights(module, weights: dict[str, Tensor], what: str) -> None:
+    """Refuse weights that do not fill a network exactly: the host's layers start as uninitialised memory.
+
+    Raises:
+        ValueError: naming the first weight that is missing, left over, or of another shape.
+    """
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    given = {name: tensor.shape for name, tensor in weights.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        raise ValueError(
+            f"The {what}'s weights do not fit its config.json ({wrong[0]} should be {expected.get(wrong[0])} and is "
+            f"{given.get(wrong[0])}): the folder is damaged, fetch HanDrawer again."
+        )

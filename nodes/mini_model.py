@@ -11,6 +11,7 @@ import comfy.sd
 import comfy.supported_models_base
 import comfy.utils
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from . import diffusers_unet, mini_text
@@ -51,7 +52,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         )
     try:
         return comfy.utils.load_torch_file(str(files[0]), safe_load=True)
-    except Exception as error:  # safetensors raises its own kinds; what they say goes on, with the remedy
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(f"The small model's file {files[0]} is damaged ({error}): fetch HanDrawer again.") from error
 
 
@@ -141,10 +142,8 @@ def load_unet(
     cast = mm.unet_manual_cast(dtype, device, HanDrawerMini.supported_inference_dtypes)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model({}, device=offload)
-    missing, unexpected = model.diffusion_model.load_state_dict(named, strict=False)
-    if missing or unexpected:
-        name = (missing or unexpected)[0]
-        raise ValueError(f"The UNet's weights do not fit its config.json ({name}): fetch HanDrawer again.")
+    diffusers_unet.check_weights(model.diffusion_model, named, "UNet")
+    model.diffusion_model.load_state_dict(named)
     model.eval()
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher(model, load_device=device, offload_device=offload)
@@ -162,10 +161,7 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
             raise ValueError(f"The VAE is no AutoencoderTiny of TAESD's layout ({name}): fetch HanDrawer again.")
         named[f"taesd_{part}.{int(number) + (part == 'decoder')}.{rest}"] = tensor.float()
     vae = comfy.sd.VAE(sd=named, dtype=torch.float32)
-    expected = vae.first_stage_model.state_dict()
-    wrong = sorted(set(expected) ^ set(named)) + [k for k in named if k in expected and named[k].shape != expected[k].shape]
-    if wrong:
-        raise ValueError(f"The VAE's weights are no TAESD of 64 channels ({wrong[0]}): fetch HanDrawer again.")
+    diffusers_unet.check_weights(vae.first_stage_model, named, "VAE")
     return vae
 
 

@@ -9,6 +9,8 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
+from .diffusers_unet import check_weights
+
 NAME = "handrawer_mini"  # the host's key for this encoder's tokens
 
 
@@ -133,8 +135,6 @@ def load_text_encoder(config: dict, weights: dict[str, Tensor], tokenizer_file: 
     clip = comfy.sd.CLIP(
         target, parameters=sum(t.numel() for t in named.values()), model_options={"dtype": torch.float32}
     )
-    missing, unexpected = clip.load_sd(named)  # not in the constructor: 0.3.64 does not take them there
-    if missing or unexpected:
-        name = (missing or unexpected)[0]
-        raise ValueError(f"The text encoder's weights do not fit its config.json ({name}): the folder is damaged.")
+    check_weights(getattr(clip.cond_stage_model, NAME).transformer, named, "text encoder")
+    clip.load_sd(named)  # not in the constructor: 0.3.64 does not take them there
     return clip

@@ -1,19 +1,17 @@
 """One read-only address on the host: how often the expensive steps have run."""
 
-from aiohttp import web
-from server import PromptServer
-
 from ..handrawer.counters import counters
 
 ADDRESS = "/handrawer/counters"
 
 
 def register() -> None:
-    """Serve the counters as JSON; called by the host's loader, where the server exists, and harmless without one."""
+    """Serve the counters as JSON. The host calls this once, when it loads the pack; without a server nothing happens."""
+    from aiohttp import web
+    from server import PromptServer
+
     server = getattr(PromptServer, "instance", None)
-    if server is None:
-        return
-    if any(getattr(route, "path", None) == ADDRESS for route in server.routes):
+    if server is None or any(getattr(route, "path", None) == ADDRESS for route in server.routes):
         return
 
     @server.routes.get(ADDRESS)

@@ -1,0 +1,205 @@
+"""A HanDrawer network in the host's care, and what it makes of hands."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import torch
+from torch import Tensor
+
+from ..handrawer.adapter.checkpoint import load
+from ..handrawer.adapter.handrawer import HanDrawer, HandTokens
+from ..handrawer.adapter.inputs import hand_inputs
+from ..handrawer.adapter.unet import UNetDescription, describe_blocks
+from ..handrawer.hand.hands import Hands
+from ..handrawer.hand.model import load_open_hand
+
+TextKey = tuple[tuple[int, ...], str]
+KEPT_MAPS = 16  # sizes times texts that one Encode Hands remembers between queue runs, in main memory
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A loaded adapter. What runs over the HANDRAWER socket.
+
+    Attributes:
+        name: the file's name, for messages.
+        adapter: the network, built from the host's layers.
+        patcher: the host's handle, through which it moves the weights.
+    """
+
+    name: str
+    adapter: HanDrawer
+    patcher: comfy.model_patcher.ModelPatcher
+
+    @property
+    def negative_hand(self) -> bool:
+        """Whether the negative prompt gets the hand as well, as it did in this adapter's training."""
+        return self.adapter.config.negative_hand
+
+    @property
+    def levels(self) -> dict[int, int]:
+        """The level of each input block that something is added to."""
+        return {site.block: site.level for site in self.adapter.config.unet.sites}
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Residuals for one latent size and one text: block -> [P, C, h, w] float32 in main memory, P pictures."""
+
+    blocks: dict[int, Tensor]
+
+
+class Features:
+    """Hands through the adapter's GCN, with the residual maps made from them. Runs over HANDRAWER_FEATURES.
+
+    The host keeps a node's result while its inputs stay the same, so the maps are found again by the next queue run
+    when only the seed, the steps or the strength have changed.
+    """
+
+    def __init__(self, network: Network, hands: Hands, tokens: HandTokens) -> None:
+        self.network = network
+        self.sizes = tuple((frame.width, frame.height) for frame in hands.frames)
+        self.hands = sum(hand.enabled for frame in hands.frames for hand in frame.hands)
+        self.tokens = tokens
+        self._maps: OrderedDict[tuple, Maps] = OrderedDict()
+
+    @property
+    def pictures(self) -> int:
+        return len(self.sizes)
+
+    def maps(self, height: int, width: int, text: Tensor | None) -> Maps:
+        """Residual maps, made once for each size and text.
+
+        Args:
+            height, width: the latent's size in cells.
+            text: [1, L, D], or None for the null text.
+
+        Raises:
+            ValueError: the hands were placed on a picture of another shape.
+        """
+        name = (height, width, None if text is None else text_key(text))
+        if name not in self._maps:
+            check_shape(self.sizes, height, width)
+            self._maps[name] = self._make(height, width, text)
+            if len(self._maps) > KEPT_MAPS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(name)
+        return self._maps[name]
+
+    @torch.no_grad()
+    def _make(self, height: int, width: int, text: Tensor | None) -> Maps:
+        device = self.network.patcher.load_device
+        if text is not None:
+            text = text.to(device, torch.float32)
+        made = self.network.adapter.residuals(self.tokens.to(device), height, width, text)
+        return Maps({block: tensor.to(mm.intermediate_device(), torch.float32) for block, tensor in made.items()})
+
+
+def text_key(text: Tensor) -> TextKey:
+    """What tells texts apart: shape and content."""
+    content = text.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
+    return tuple(text.shape), hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def check_shape(sizes: tuple[tuple[int, int], ...], height: int, width: int) -> None:
+    """Refuse to stretch hands: the latent must have the shape of the pictures that they lie in.
+
+    Raises:
+        ValueError: naming both and the node that helps.
+    """
+    for w, h in sizes:
+        scale = (width * height / (w * h)) ** 0.5  # latent cells a pixel; sides are rounded to whole cells
+        if abs(scale * w - width) > max(1.0, 0.02 * width) or abs(scale * h - height) > max(1.0, 0.02 * height):
+            raise ValueError(
+                f"features: the hands lie in a picture of {w} x {h} pixels, but the latent has the shape "
+                f"{width} x {height}; put Place Hands before Encode Hands and give it the width and height of the "
+                "picture that you make."
+            )
+
+
+def load_network(path: str | Path) -> Network:
+    """A HanDrawer file as the host handles networks: built from its layers, on its offload device.
+
+    Raises:
+        ValueError: the file is missing, damaged, or of an unknown format; the sentence names it.
+    """
+    adapter = load(path, operations=comfy.ops.manual_cast)
+    adapter.eval().requires_grad_(False)
+    patcher = comfy.model_patcher.ModelPatcher(
+        adapter, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
+    )
+    return Network(Path(path).name, adapter, patcher)
+
+
+@torch.no_grad()
+def encode(network: Network, hands: Hands) -> Features:
+    """Run the GCN over the hands.
+
+    Raises:
+        ValueError: the hands are of another hand model than the adapter's.
+    """
+    mm.load_models_gpu([network.patcher], force_full_load=True)
+    device = network.patcher.load_device
+    config = network.adapter.config
+    inputs = hand_inputs(hands, hand_model(config.hand_model), raster=config.raster, device=device)
+    tokens = network.adapter.encode(inputs)
+    return Features(network, hands, tokens.to(mm.intermediate_device()))
+
+
+def hand_model(name: str):
+    """The hand model of that name.
+
+    Raises:
+        ValueError: it does not come with the project.
+    """
+    if name != "open":
+        raise ValueError(f"handrawer: this adapter was trained with the hand model {name!r}; only 'open' is here.")
+    return load_open_hand()
+
+
+def describe_model(model) -> UNetDescription | None:
+    """The UNet in a MODEL, or None if it is none (Flux and the like have no input blocks)."""
+    from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel
+
+    unet = model.model.diffusion_model
+    if not isinstance(unet, UNetModel):
+        return None
+    blocks: list[tuple[int, int]] = []
+    for block in unet.input_blocks:
+        level, channels = blocks[-1] if blocks else (0, unet.model_channels)
+        for layer in block:
+            if isinstance(layer, Downsample):
+                level, channels = level + 1, layer.out_channels
+            elif isinstance(layer, ResBlock):
+                channels = layer.out_channels
+        blocks.append((level, channels))
+    width = model.model.model_config.unet_config.get("context_dim") or 0
+    channels = model.model.latent_format.latent_channels  # not the UNet's: an inpainting UNet has more
+    return describe_blocks(tuple(blocks), tuple(f"input_blocks.{i}" for i in range(len(blocks))), channels, width)
+
+
+def check_fit(network: Network, model) -> None:
+    """Refuse a MODEL that the adapter was not made for.
+
+    Raises:
+        ValueError: naming the file, its base and the model.
+    """
+    base = network.adapter.config.unet
+    found = describe_model(model)
+    kind = type(model.model.model_config).__name__
+    if found is None:
+        raise ValueError(
+            f"model: {network.name} was made for the UNet of {base.name}, but this MODEL ({kind}) has no UNet; "
+            f"connect a model of the {base.name} family."
+        )
+    misfit = base.misfit(found)
+    if misfit:
+        raise ValueError(
+            f"model: {network.name} was made for {base.name}, but this MODEL ({kind}, {found.name}) {misfit}; "
+            f"connect a model of the {base.name} family or load the HanDrawer file for this one."
+        )

@@ -1,0 +1,292 @@
+"""HanDrawer inside the host's sampler.
+
+Which row of a UNet call shows which part of which picture under which prompt is known in one place only, where the
+host turns conditionings into calls (CALC_COND_BATCH): areas crop, low memory splits, context windows and batches
+reorder. So there every conditioning gets two integer tensors, which the host crops, repeats and concatenates exactly
+like the latent: where each cell lies, and which map its row takes. Around the UNet itself (DIFFUSION_MODEL) they are
+read back, and a patch made for this one call adds the maps behind the blocks that the adapter names.
+
+Nothing is kept between calls but what a sampling run has looked up; wrappers are closures, since objects in a MODEL's
+options are deep-copied by every node that clones it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import comfy.conds
+import comfy.patcher_extension
+import torch
+from torch import Tensor
+
+from .network import Features, Maps, TextKey, text_key
+from .windows import CallRows, add_rows
+
+logger = logging.getLogger("handrawer")
+
+POSITIVE, NEGATIVE = "positive", "negative"
+TAG = "handrawer"  # on a conditioning: {key of the apply node: POSITIVE or NEGATIVE}
+Wrappers = comfy.patcher_extension.WrappersMP
+
+
+@dataclass(frozen=True)
+class Injection:
+    """What one apply node adds to a MODEL. Immutable; shared by every clone of the MODEL.
+
+    Attributes:
+        key: the node's own, so that several nodes add up and one node counts once.
+        features: the hands.
+        strength: factor of the maps.
+        start, end: share of the sampling, 0 to 1, between which the maps are added.
+    """
+
+    key: str
+    features: Features
+    strength: float
+    start: float
+    end: float
+
+    @property
+    def name(self) -> str:
+        return f"{TAG}_{self.key}"
+
+    def active(self, model, timestep: Tensor) -> bool:
+        """Whether anything is added at this noise level."""
+        if self.strength == 0 or not self.features.hands:
+            return False
+        sampling = model.model_sampling  # here, not in the node: a later node may patch another one in
+        sigma = float(timestep[0])
+        return float(sampling.percent_to_sigma(self.end)) <= sigma <= float(sampling.percent_to_sigma(self.start))
+
+
+@dataclass
+class Run:
+    """What one sampling run has looked up; dropped when it ends."""
+
+    texts: dict[int, tuple[Tensor, TextKey]] = field(default_factory=dict)
+    split: dict[int, tuple[Tensor, list[Tensor]]] = field(default_factory=dict)
+    maps: dict[tuple, Maps] = field(default_factory=dict)
+    moved: dict[tuple, Tensor] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+
+    def text_key(self, text: Tensor) -> TextKey:
+        """The text's key; the text is kept, so that its id stays its own."""
+        if id(text) not in self.texts:
+            self.texts[id(text)] = (text, text_key(text))
+        return self.texts[id(text)][1]
+
+    def rows(self, text: Tensor | None) -> list[Tensor | None]:
+        """A text's rows [1, L, D], the same objects every time; picture b takes row b modulo their number."""
+        if text is None or text.shape[0] == 1:
+            return [text]
+        if id(text) not in self.split:
+            self.split[id(text)] = (text, list(text.split(1)))
+        return list(self.split[id(text)][1])
+
+    def warn(self, sentence: str) -> None:
+        if sentence not in self.warned:
+            self.warned.add(sentence)
+            logger.warning(sentence)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one prepared call of the sampler carries to the UNet. ``variants`` is empty while nothing is added."""
+
+    injection: Injection
+    run: Run
+    height: int = 0
+    width: int = 0
+    variants: tuple[Maps | None, ...] = ()
+
+
+def tagged(conditioning: list | None, key: str, role: str) -> list | None:
+    """A conditioning whose every entry names this apply node; entries are copied, never changed."""
+    if conditioning is None:
+        return None
+    return [[entry[0], {**entry[1], TAG: {**entry[1].get(TAG, {}), key: role}}] for entry in conditioning]
+
+
+def patched(model, injection: Injection):
+    """A clone of the MODEL with the injection; the network comes along, so that the host loads it with the UNet."""
+    model = model.clone()
+    runs: list[Run] = []
+    wrappers = {
+        Wrappers.OUTER_SAMPLE: outer_sample_wrapper(runs),
+        Wrappers.CALC_COND_BATCH: calc_cond_batch_wrapper(injection, runs),
+        Wrappers.DIFFUSION_MODEL: diffusion_model_wrapper(injection),
+    }
+    for place, wrapper in wrappers.items():
+        model.remove_wrappers_with_key(place, injection.name)
+        model.add_wrapper_with_key(place, injection.name, wrapper)
+    model.set_additional_models(injection.name, [injection.features.network.patcher])
+    return model
+
+
+def outer_sample_wrapper(runs: list[Run]) -> Callable:
+    def wrapper(executor, *args, **kwargs):
+        runs.append(Run())
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            runs.pop()
+
+    return wrapper
+
+
+def calc_cond_batch_wrapper(injection: Injection, runs: list[Run]) -> Callable:
+    def wrapper(executor, model, conds, x_in, timestep, model_options):
+        run = runs[-1] if runs else Run()
+        call = Call(injection, run)
+        if injection.active(model, timestep):
+            conds, call = prepare(injection, run, conds, x_in, model_options)
+        options = model_options.get("transformer_options", {})
+        model_options = {**model_options, "transformer_options": {**options, injection.name: call}}
+        return executor(model, conds, x_in, timestep, model_options)
+
+    return wrapper
+
+
+def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_options: dict) -> tuple[list, Call]:
+    """Give every conditioning its two integer tensors.
+
+    Args:
+        conds: the host's lists of conditionings, None where a list is left out.
+        x_in: [B, C, H, W], the whole latent.
+    """
+    pictures = picture_indices(x_in.shape[0], model_options)
+    height, width = x_in.shape[-2:]
+    places = cell_places(pictures, height, width, x_in.device)
+    variants: list[Maps | None] = []
+    numbers: dict[tuple, int] = {}
+
+    def variant(text: Tensor | None, wanted: bool) -> int:
+        name = (wanted, text is not None and run.text_key(text))
+        if name not in numbers:
+            numbers[name] = len(variants)
+            variants.append(look_up(injection.features, run, height, width, text) if wanted else None)
+        return numbers[name]
+
+    result: list[list[dict] | None] = []
+    for group in conds:
+        if group is None:
+            result.append(None)
+            continue
+        prepared = []
+        for cond in group:
+            text, wanted = text_for(injection, run, cond, group)
+            rows = run.rows(text)
+            chosen = [variant(rows[p % len(rows)], wanted) for p in pictures]
+            extra = {
+                f"{injection.name}_place": comfy.conds.CONDNoiseShape(places),
+                f"{injection.name}_variant": comfy.conds.CONDRegular(
+                    torch.tensor(chosen, dtype=torch.int32, device=x_in.device)[:, None]
+                ),
+            }
+            prepared.append({**cond, "model_conds": {**cond["model_conds"], **extra}})
+        result.append(prepared)
+    return result, Call(injection, run, height, width, tuple(variants))
+
+
+def picture_indices(batch: int, model_options: dict) -> list[int]:
+    """Which pictures of the whole batch a call shows; a context window shows some of them."""
+    window = model_options.get("transformer_options", {}).get("context_window")
+    indices = list(getattr(window, "index_list", None) or range(batch))
+    return indices if len(indices) == batch else list(range(batch))
+
+
+def cell_places(pictures: list[int], height: int, width: int, device: torch.device) -> Tensor:
+    """[B, 3, H, W] int32: column, row and picture of each latent cell. Integers pass the host's casts unharmed."""
+    place = torch.empty(len(pictures), 3, height, width, dtype=torch.int32, device=device)
+    place[:, 0] = torch.arange(width, device=device)
+    place[:, 1] = torch.arange(height, device=device)[:, None]
+    place[:, 2] = torch.tensor(pictures, device=device)[:, None, None]
+    return place
+
+
+def text_for(injection: Injection, run: Run, cond: dict, group: list[dict]) -> tuple[Tensor | None, bool]:
+    """The text that the hand's features are made with, and whether this conditioning gets the hand at all.
+
+    None is the null text: the conditioning did not pass the apply node.
+    """
+    embedded = cond["model_conds"].get("c_crossattn")
+    text = None if embedded is None else embedded.cond
+    role = tag_of(cond, text, group, run).get(injection.key)
+    if role == NEGATIVE and not injection.features.network.negative_hand:
+        return None, False
+    return (text if role else None), True
+
+
+def tag_of(cond: dict, text: Tensor | None, group: list[dict], run: Run) -> dict:
+    """A conditioning's tags.
+
+    Where an area has no counterpart the host makes one: the opposite prompt's text in a copy of this conditioning,
+    tags and all. Such a copy takes the tags of the conditioning that its text really belongs to.
+    """
+    own = cond.get("cross_attn")
+    if text is None or own is None or run.text_key(own) == run.text_key(text):
+        return cond.get(TAG, {})
+    for other in group:
+        theirs = other.get("cross_attn")
+        if other is not cond and theirs is not None and run.text_key(theirs) == run.text_key(text):
+            return other.get(TAG, {})
+    return cond.get(TAG, {})
+
+
+def look_up(features: Features, run: Run, height: int, width: int, text: Tensor | None) -> Maps:
+    """The maps for a size and a text, made once; a run keeps what it uses, however many texts there are."""
+    name = (height, width, None if text is None else run.text_key(text))
+    if name not in run.maps:
+        run.maps[name] = features.maps(height, width, text)
+    return run.maps[name]
+
+
+def diffusion_model_wrapper(injection: Injection) -> Callable:
+    def wrapper(executor, *args, **kwargs):
+        place = kwargs.pop(f"{injection.name}_place", None)
+        variant = kwargs.pop(f"{injection.name}_variant", None)
+        args = list(args)
+        options = args[5] if len(args) > 5 else kwargs.get("transformer_options", {})
+        call: Call | None = options.get(injection.name)
+        if call is None:
+            Run().warn("HanDrawer: this sampler calls the model behind ComfyUI's back, so no hand is added.")
+        elif place is not None and call.variants:
+            if place.shape[-2:] != args[0].shape[-2:]:
+                call.run.warn(
+                    "HanDrawer: another node cuts the latent into tiles which HanDrawer cannot place; no hand is added "
+                    "to them. Use ComfyUI's own nodes for tiles and areas."
+                )
+            else:
+                options = with_patch(options, call, place, variant)
+                if len(args) > 5:
+                    args[5] = options
+                else:
+                    kwargs["transformer_options"] = options
+        return executor(*args, **kwargs)
+
+    return wrapper
+
+
+def with_patch(options: dict, call: Call, place: Tensor, variant: Tensor) -> dict:
+    """Options with a patch for this one UNet call."""
+    rows = CallRows.read(place, variant, call.height, call.width, call.injection.features.pictures)
+    sites = call.injection.features.network.levels
+
+    def patch(h: Tensor, to: dict) -> Tensor:
+        block = to["block"][1]
+        if block not in sites:
+            return h
+        maps = [None if m is None else on_device(call.run, m, block, h) for m in call.variants]
+        return add_rows(h, maps, rows, sites[block], call.injection.strength)
+
+    patches = options.get("patches", {})
+    added = [*patches.get("input_block_patch", []), patch]
+    return {**options, "patches": {**patches, "input_block_patch": added}}
+
+
+def on_device(run: Run, maps: Maps, block: int, like: Tensor) -> Tensor:
+    """A block's maps on the UNet's device in its type, moved once a run."""
+    name = (id(maps), block, like.device, like.dtype)
+    if name not in run.moved:
+        run.moved[name] = maps.blocks[block].to(like)
+    return run.moved[name]

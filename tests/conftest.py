@@ -1,0 +1,83 @@
+"""What the tests of the canvas need: the host's code in this process, and this project as the host would load it.
+
+Everything else is tested without a host: `import handrawer`.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = "handrawer_plugin"  # the host gives the pack a module name of its own; so do the tests
+
+
+def checkout() -> Path | None:
+    """A ComfyUI checkout: $COMFYUI_PATH, else ~/ComfyUI, else the one that this project is installed in."""
+    given = os.environ.get("COMFYUI_PATH")
+    if given:
+        return Path(given)
+    for place in (Path.home() / "ComfyUI", ROOT.parent.parent):
+        if (place / "main.py").is_file() and (place / "comfy").is_dir():
+            return place
+    return None
+
+
+def declare_torchvision_operators() -> None:
+    """Let torchvision be imported beside a torch that it was not built for (a CPU build of torch, say).
+
+    Its Python part asks for two compiled operators while it is imported; nothing in these tests calls them.
+    """
+    import torch
+
+    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    globals()["_torchvision_library"] = library  # the declarations live as long as this object
+
+
+def import_host() -> Path:
+    """Make `comfy` importable here, on the CPU.
+
+    Raises:
+        ImportError: there is no checkout, or this Python lacks what it needs.
+    """
+    place = checkout()
+    if place is None:
+        raise ImportError("no ComfyUI checkout: set COMFYUI_PATH, or clone ComfyUI to ~/ComfyUI")
+    if str(place) not in sys.path:
+        # First: the host has a module `nodes`, and so has this project.
+        sys.path.insert(0, str(place))
+    declare_torchvision_operators()
+    import comfy.cli_args  # pyright: ignore[reportMissingImports]
+
+    comfy.cli_args.args.cpu = True
+    import comfy.sd  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+    return place
+
+
+def import_plugin() -> ModuleType:
+    """This project as a package of another name, as the host imports it."""
+    if PLUGIN not in sys.modules:
+        spec = importlib.util.spec_from_file_location(PLUGIN, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[PLUGIN] = module
+        spec.loader.exec_module(module)
+    return sys.modules[PLUGIN]
+
+
+@pytest.fixture(scope="session")
+def plugin() -> ModuleType:
+    """The project under another name, with the host's code importable; skipped where there is no host."""
+    try:
+        import_host()
+    except ImportError as error:
+        pytest.skip(f"ComfyUI's code cannot be imported here: {error}")
+    return import_plugin()
