@@ -1,0 +1,135 @@
+"""The command line: `python -m handrawer demo`, `estimate` and `train`.
+
+Only the parser lives here; each command's module, and with it torch and the rest, is imported when it is chosen, so
+that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from .. import __version__
+from .errors import Refusal
+
+COMMANDS = {
+    "demo": "a picture of a hand steers the small model: overlay, depth, mask and a sheet without and with HanDrawer",
+    "estimate": "the hands in a picture: a JSON file and pictures of them",
+    "train": "train as a configuration file says",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m handrawer", description="HanDrawer: hands drawn as hands are built."
+    )
+    parser.add_argument("--version", action="version", version=f"handrawer {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    added = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    _add_demo(added["demo"])
+    _add_estimate(added["estimate"])
+    _add_train(added["train"])
+    return parser
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image", type=Path, metavar="FILE", help="picture with a hand (default: one that is shipped)")
+    parser.add_argument("--hand", type=_place, metavar="N", help="which hand, from 0 (default: the largest)")
+    parser.add_argument("--out", type=Path, default=Path("handrawer_demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="first of the seeds (default: %(default)s)")
+    parser.add_argument("--prompt", metavar="TEXT", help="default: a prompt that describes the hand that was taken")
+    parser.add_argument("--strength", type=_strength, default=1.0, help="of HanDrawer, 0 to 2 (default: %(default)s)")
+    parser.add_argument("--steps", type=_steps, default=20, metavar="N", help="of sampling (default: %(default)s)")
+    _add_detection(parser)
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("--out", type=Path, default=Path("handrawer_hands"), metavar="DIR", help="default: %(default)s")
+    _add_detection(parser)
+
+
+def _add_detection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-hands", type=_hand_count, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--min-confidence",
+        type=_share,
+        default=0.5,
+        metavar="P",
+        help="of the hand detector, 0 to 1; lower finds more hands and more mistakes (default: %(default)s)",
+    )
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration file, see docs/training.md")
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    # isascii: int() would take digits of any script, underscores and blanks.
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {low} to {high}")
+    return value
+
+
+def _real(text: str, low: float, high: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
+    return value
+
+
+def _hand_count(text: str) -> int:
+    return _whole(text, 1, 100)
+
+
+def _place(text: str) -> int:
+    return _whole(text, 0, 99)
+
+
+def _steps(text: str) -> int:
+    return _whole(text, 1, 1000)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**32 - 1)
+
+
+def _share(text: str) -> float:
+    return _real(text, 0, 1)
+
+
+def _strength(text: str) -> float:
+    return _real(text, 0, 2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; those of the process where None.
+
+    Returns:
+        Exit code: 0 done (also where no hand was found), 2 a refusal (one sentence on stderr), 130 stopped by Ctrl-C.
+        Wrong arguments end the process with code 2, as argparse does.
+    """
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        command = import_module(f".{arguments.command}", __package__)
+        return command.run(arguments)
+    except Refusal as refusal:
+        print(f"handrawer {arguments.command}: {refusal}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"handrawer {arguments.command}: stopped.", file=sys.stderr)
+        return 130

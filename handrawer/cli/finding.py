@@ -1,0 +1,75 @@
+"""What `demo` and `estimate` share: hands of a picture file, and the pictures of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import Refusal
+from .files import write_picture
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..hand.hands import Hand, Hands
+
+
+def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
+    """The hands of one picture, largest possible number and detector's confidence as the user asked.
+
+    Args:
+        picture: [1, H, W, 3] float in [0, 1].
+        arguments: with `max_hands` and `min_confidence`.
+    """
+    from ..estimate import estimate_hands
+
+    with progress_bar("Finding hands") as progress:
+        try:
+            return estimate_hands(
+                picture,
+                max_hands=arguments.max_hands,
+                min_confidence=arguments.min_confidence,
+                progress=progress,
+            )
+        except FileNotFoundError as error:  # the landmark networks
+            raise Refusal(str(error)) from None
+
+
+def describe_hands(hands: tuple[Hand, ...], width: int, height: int) -> str:
+    """A small table of hands, numbered from 0 as in the overlay, with side, detector's confidence and size in pixels."""
+    lines = ["hand  side   confidence  size"]
+    for number, hand in enumerate(hands):
+        x0, y0, x1, y1 = (float(edge) for edge in hand.box)
+        size = f"{(x1 - x0) * width:.0f} x {(y1 - y0) * height:.0f} px"
+        lines.append(f"{number:4d}  {hand.side:5s}  {hand.confidence:10.2f}  {size}")
+    return "\n".join(lines)
+
+
+def write_maps(folder: Path, picture: Tensor, hands: Hands, names: tuple[str, ...]) -> None:
+    """Write pictures of all hands at the picture's own size, each as NAME.png.
+
+    Args:
+        folder: an existing folder.
+        picture: [1, H, W, 3] float in [0, 1], the picture that the hands belong to.
+        hands: one frame; without hands the maps are black and the overlay is the picture.
+        names: of "overlay", "depth", "normals", "parts", "mask", "skeleton".
+    """
+    from ..render import draw_overlay, draw_skeleton, render_hands
+
+    height, width = picture.shape[1:3]
+    maps = render_hands(hands, width, height)
+    for name in names:
+        if name == "overlay":
+            drawn = draw_overlay(picture, hands)
+        elif name == "skeleton":
+            drawn = draw_skeleton(hands, width, height)
+        else:
+            drawn = getattr(maps, name)
+        write_picture(folder / f"{name}.png", drawn[0])
+
+
+def write_json(path: Path, hands: Hands) -> None:
+    """Write hands as JSON, the form that the canvas reads too."""
+    path.write_text(hands.to_json(), encoding="utf-8")
