@@ -17,7 +17,7 @@ OPEN_HAND_FILE = Path(__file__).with_name("open_hand.safetensors")
 OPEN_HAND_FORMAT = "1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity: tensors have no truth value
 class HandModel:
     """A right hand that can be posed and shaped; a left hand is its mirror image.
 
