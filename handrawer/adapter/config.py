@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..hand.model import HandModel
@@ -11,7 +11,10 @@ from .gcn import GraphSizes
 from .mesh_graph import MeshGraph, topology_hash
 from .unet import UNetDescription
 
+FORMAT_VERSION = 1
+"""The mathematics of a format version never changes; an improvement is a new version."""
 GEOMETRY_CHANNELS = 8
+NEGATIVE_RULES = ("same", "none")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class HanDrawerConfig:
     graph_layers: tuple[int, int, int] = (2, 3, 3)
     raster: int = 128
     """Pixels along each side of the geometry raster over a hand's box."""
+    negative_hand: str = "same"
+    """What the rows of the negative prompt get under guidance: "same" hand, or "none"."""
 
     def __post_init__(self) -> None:
         if self.graph_widths[-1] != self.width:
@@ -43,6 +48,9 @@ class HanDrawerConfig:
             )
         if self.width % self.heads:
             raise ValueError(f"{self.width} channels cannot be shared by {self.heads} attention heads.")
+
+        if self.negative_hand not in NEGATIVE_RULES:
+            raise ValueError(f"negative_hand must be one of {NEGATIVE_RULES}, not {self.negative_hand!r}.")
 
     @staticmethod
     def for_description(
@@ -75,3 +83,12 @@ class HanDrawerConfig:
             if name in values:
                 values[name] = tuple(values[name])
         return HanDrawerConfig(**values)
+
+
+@dataclass(frozen=True)
+class AdapterMetadata:
+    """What a HanDrawer file says of itself; training is a free summary (samples seen, steps, data), JSON values."""
+
+    config: HanDrawerConfig
+    training: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..counters import counters
 from ..hand.model import HandModel
-from .config import GEOMETRY_CHANNELS, HanDrawerConfig
+from .config import GEOMETRY_CHANNELS, AdapterMetadata, HanDrawerConfig
 from .fusion import LevelFusion, describe_cells, look_up
 from .gcn import MeshEncoder
 from .inputs import HandInputs, hand_inputs, hand_inputs_from_tensors
@@ -52,7 +52,10 @@ class HanDrawer(nn.Module):
     """The adapter. `encode` the hands once, then make `residuals` for each latent size and text.
 
     operations gives the layers (Linear, LayerNorm, Embedding, Conv2d), default torch.nn; ComfyUI passes its own.
+    metadata is what the file said that it was loaded from, None for a new one.
     """
+
+    metadata: AdapterMetadata | None = None
 
     def __init__(self, config: HanDrawerConfig, operations: Any = nn) -> None:
         super().__init__()
@@ -79,6 +82,11 @@ class HanDrawer(nn.Module):
                 for level in config.unet.levels
             }
         )
+
+    @property
+    def negative_hand(self) -> str:
+        """ "same" or "none": what the negative rows get under guidance."""
+        return self.config.negative_hand
 
     @staticmethod
     def create(

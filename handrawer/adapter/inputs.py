@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..hand.model import HandModel
 from ..render.rasterise import interpolate, rasterise
-from .mesh_graph import bone_length, joint_regressor
+from .mesh_graph import mesh_constants
 
 if TYPE_CHECKING:
     from ..hand.hands import Hand, Hands
@@ -176,7 +176,7 @@ def _inputs(
     sizes: Tensor,
     weight: Tensor,
 ) -> HandInputs:
-    regressor = joint_regressor(model).to(vertices)
+    regressor = mesh_constants(model).regressor.to(vertices)
     wrist, knuckle = torch.einsum("kv,nvc->knc", regressor, vertices)
     bone = (knuckle - wrist).norm(dim=-1).clamp(min=1e-6)[:, None, None]
     relative = (vertices - wrist[:, None]) / bone
@@ -203,7 +203,7 @@ def _in_boxes(points: Tensor, box: Tensor) -> Tensor:
 
 def _geometry(points: Tensor, depth: Tensor, relative: Tensor, left: Tensor, model: HandModel, raster: int) -> Tensor:
     faces = model.faces.to(points.device)
-    rest = (model.template / bone_length(model)).to(relative).expand_as(relative)
+    rest = mesh_constants(model).rest.to(relative).expand_as(relative)
     attributes = torch.cat([relative[..., 2:], vertex_normals(relative, faces, left), rest], -1)
     drawn = [
         _draw(points[i : i + 256], depth[i : i + 256], attributes[i : i + 256], faces, raster)

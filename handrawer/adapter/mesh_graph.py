@@ -7,6 +7,7 @@ procedure has no random part.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 from dataclasses import dataclass
@@ -49,6 +50,39 @@ def topology_hash(model: HandModel) -> str:
 def bone_length(model: HandModel) -> float:
     """Metres from the wrist to the middle finger's base at rest, the unit of the adapter's lengths."""
     return float(model.joint_template[RIG_JOINT_NAMES.index("middle_mcp")].double().norm())
+
+
+class _Identity:
+    """A hand model as a key of a cache: equal only to itself."""
+
+    def __init__(self, model: HandModel) -> None:
+        self.model = model
+
+    def __hash__(self) -> int:
+        return id(self.model)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.model is self.model
+
+
+@dataclass(frozen=True)
+class MeshConstants:
+    """What every encoding needs of a hand model, on that model's device: rest [V, 3] in bone lengths, the regressor."""
+
+    rest: Tensor
+    regressor: Tensor
+
+
+def mesh_constants(model: HandModel) -> MeshConstants:
+    """Worked out once for a model, so that a training step does not wait for it."""
+    return _mesh_constants(_Identity(model))
+
+
+@functools.lru_cache(maxsize=4)
+def _mesh_constants(key: _Identity) -> MeshConstants:
+    template = key.model.template
+    rest = (template / bone_length(key.model)).float()
+    return MeshConstants(rest, joint_regressor(key.model).to(template.device))
 
 
 def joint_regressor(model: HandModel) -> Tensor:
