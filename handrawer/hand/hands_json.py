@@ -1,0 +1,127 @@
+"""Hands as JSON: lossless, readable, versioned.
+
+Floats are written with as many digits as float32 needs to come back as it was. Vertices, by far the most numbers, are
+left out where the hand's parameters give them back (within a micrometre) with a model that is at hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .camera import Camera
+from .hands import Frame, Hand, Hands, known_model, pose_parameters
+
+FORMAT = "handrawer-hands"
+VERSION = 1
+_ARRAYS = ("pose", "orientation", "shape", "translation", "joints", "joints_2d", "box")
+_SAME = 1e-6  # metres
+
+
+def dump_hands(hands: Hands) -> str:
+    frames = [
+        {"width": f.width, "height": f.height, "note": f.note, "hands": [_hand_to_dict(hand) for hand in f.hands]}
+        for f in hands.frames
+    ]
+    return _pretty({"format": FORMAT, "version": VERSION, "frames": frames}) + "\n"
+
+
+def parse_hands(text: str) -> Hands:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is not a file of hands: it is not JSON ({error}).") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f"This is not a file of hands: it has no \"format\": \"{FORMAT}\".")
+    if not isinstance(data.get("version"), int) or data["version"] < 1:
+        raise ValueError("This file of hands has no version.")
+    if data["version"] > VERSION:
+        raise ValueError(
+            f"This file of hands has version {data['version']}, newer than version {VERSION} that this HanDrawer "
+            "reads: update HanDrawer."
+        )
+    try:
+        return Hands(tuple(_frame_from_dict(frame) for frame in data["frames"]))
+    except KeyError as error:
+        raise ValueError(f"This file of hands is incomplete: {error} is missing.") from error
+    except TypeError as error:
+        raise ValueError(f"This file of hands is damaged: {error}.") from error
+
+
+def _frame_from_dict(data: dict[str, Any]) -> Frame:
+    hands = tuple(_hand_from_dict(hand) for hand in data["hands"])
+    return Frame(int(data["width"]), int(data["height"]), hands, str(data.get("note", "")))
+
+
+def _hand_to_dict(hand: Hand) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "model": hand.model,
+        "side": hand.side,
+        "confidence": hand.confidence,
+        "weight": hand.weight,
+        "enabled": hand.enabled,
+        "z_order": hand.z_order,
+        "notes": list(hand.notes),
+        "camera": {"focal": hand.camera.focal, "cx": hand.camera.cx, "cy": hand.camera.cy},
+    }
+    for name in _ARRAYS:
+        data[name] = _numbers(getattr(hand, name))
+    again = _vertices_again(hand)
+    if again is None or again.shape != hand.vertices.shape or float((again - hand.vertices).abs().max()) > _SAME:
+        data["vertices"] = _numbers(hand.vertices)
+    return data
+
+
+def _hand_from_dict(data: dict[str, Any]) -> Hand:
+    arrays = {name: torch.tensor(data[name], dtype=torch.float32) for name in _ARRAYS}
+    camera = Camera(**{key: float(data["camera"][key]) for key in ("focal", "cx", "cy")})
+    hand = Hand(
+        model=data["model"],
+        side=data["side"],
+        camera=camera,
+        vertices=torch.tensor(data["vertices"], dtype=torch.float32) if "vertices" in data else torch.zeros(0, 3),
+        confidence=float(data.get("confidence", 1.0)),
+        weight=float(data.get("weight", 1.0)),
+        enabled=bool(data.get("enabled", True)),
+        z_order=None if data.get("z_order") is None else int(data["z_order"]),
+        notes=tuple(data.get("notes", ())),
+        **arrays,
+    )
+    if "vertices" in data:
+        return hand
+    vertices = _vertices_again(hand)
+    if vertices is None:
+        raise ValueError(f"This file of hands has no vertices, and the hand model {hand.model!r} is not at hand.")
+    return hand.replace(vertices=vertices)
+
+
+def _vertices_again(hand: Hand) -> Tensor | None:
+    model = known_model(hand.model)
+    if model is None or model.shape_count != hand.shape.numel():
+        return None
+    return pose_parameters(model, hand.pose, hand.orientation, hand.shape, hand.translation, hand.side).vertices[0]
+
+
+def _numbers(values: Tensor) -> Any:
+    """Nested lists of the shortest decimal numbers that are the same float32."""
+    if values.dim() > 1:
+        return [_numbers(row) for row in values]
+    return [float(str(number)) for number in values.numpy().astype(np.float32)]
+
+
+def _pretty(value: Any, indent: int = 0) -> str:
+    """JSON with one field a line, and rows of numbers kept on their line."""
+    if isinstance(value, dict) and value:
+        inner = ",\n".join(f"{' ' * (indent + 1)}{json.dumps(k)}: {_pretty(v, indent + 1)}" for k, v in value.items())
+        return "{\n" + inner + "\n" + " " * indent + "}"
+    if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
+        inner = ",\n".join(" " * (indent + 1) + _pretty(item, indent + 1) for item in value)
+        return "[\n" + inner + "\n" + " " * indent + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Hands with numbers that are not finite cannot be written.")
+    return json.dumps(value)
