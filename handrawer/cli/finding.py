@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
-from .files import write_picture
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
 
 
 def describe_hands(hands: tuple[Hand, ...], width: int, height: int) -> str:
-    """A small table of hands, numbered from 0 as in the overlay, with side, detector's confidence and size in pixels."""
+    """A small table of hands, numbered from 0 as in the overlay: side, detector's confidence, size in pixels."""
     lines = ["hand  side   confidence  size"]
     for number, hand in enumerate(hands):
         x0, y0, x1, y1 = (float(edge) for edge in hand.box)
@@ -54,20 +53,18 @@ def write_maps(folder: Path, picture: Tensor, hands: Hands, names: tuple[str, ..
         folder: an existing folder.
         picture: [1, H, W, 3] float in [0, 1], the picture that the hands belong to.
         hands: one frame; without hands the maps are black and the overlay is the picture.
-        names: of "overlay", "depth", "normals", "parts", "mask", "skeleton".
+        names: of "overlay", "skeleton" and the layers of `render.maps`.
     """
-    from ..render import draw_overlay, draw_skeleton, render_hands
+    from ..render.maps import render_layers
+    from ..render.overlay import draw_overlay
+    from ..render.pictures import save_picture
+    from ..render.skeleton import draw_skeleton
 
-    height, width = picture.shape[1:3]
-    maps = render_hands(hands, width, height)
+    drawers = {"overlay": lambda: draw_overlay(picture, hands), "skeleton": lambda: draw_skeleton(hands)}
+    layers = render_layers(hands, [name for name in names if name not in drawers])
     for name in names:
-        if name == "overlay":
-            drawn = draw_overlay(picture, hands)
-        elif name == "skeleton":
-            drawn = draw_skeleton(hands, width, height)
-        else:
-            drawn = getattr(maps, name)
-        write_picture(folder / f"{name}.png", drawn[0])
+        drawn = drawers[name]() if name in drawers else layers[name]
+        save_picture(folder / f"{name}.png", drawn[0])
 
 
 def write_json(path: Path, hands: Hands) -> None:

@@ -1,0 +1,237 @@
+"""`python -m handrawer demo`: a picture of a hand steers the small model, seen without and with HanDrawer."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, replace
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import Refusal
+from .estimate import NO_HAND_ADVICE
+from .files import new_folder, read_picture
+from .finding import describe_hands, find_hands, write_json, write_maps
+from .progress import import_libraries, progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..evaluate.score import Score
+    from ..hand.camera import Placement
+    from ..hand.hands import Frame, Hand, Hands
+    from ..mini.pipeline import MiniPipeline
+
+SIDE = 256  # pixels, the small model's pictures
+FILL = 0.7  # the longer side of the hand's box over the picture's side, as in the small model's training
+SEEDS = 4  # columns of the sheet
+MAPS = ("overlay", "depth", "mask")
+LABEL = "demonstration: small synthetic model"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the comparison: pictures [SEEDS, SIDE, SIDE, 3] and their scores against the wanted hand."""
+
+    name: str
+    pictures: Tensor
+    scores: list[Score]
+
+
+def shipped_picture() -> Path:
+    """The synthetic picture that the demo takes where the user names none."""
+    return Path(str(resources(__package__.rpartition(".")[0]) / "examples" / "hands.png"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Estimate, choose, draw without and with, score, show. A picture without hands is no error."""
+    source = arguments.image or shipped_picture()
+    if source.is_file():
+        import_libraries("torch", "mediapipe")
+    picture = read_picture(source)
+    hands = find_hands(picture, arguments)
+    (frame,) = hands.frames
+    number = choose_hand(frame, arguments.hand, source)
+    folder = new_folder(arguments.out)
+    write_json(folder / "hands.json", hands)
+    write_maps(folder, picture, hands, MAPS)
+    written = ["hands.json", *(f"{name}.png" for name in MAPS)]
+    if number is None:
+        print(f"No hand was found in {source}: the depth picture is black, nothing can steer. {NO_HAND_ADVICE}")
+    else:
+        print(describe_hands(frame.hands, frame.width, frame.height))
+        why = "as asked" if arguments.hand is not None else "the largest" if len(frame.hands) > 1 else "the only one"
+        print(f"Hand {number} is taken ({why}).")
+        written += _compare(arguments, picture, frame.hands[number], frame, folder)
+    print(f"Written to {folder}: {', '.join(written)}.")
+    return 0
+
+
+def choose_hand(frame: Frame, wanted: int | None, source: Path) -> int | None:
+    """The number, from 0, of the hand to take: the one asked for, else the one with the largest box; None without."""
+    count = len(frame.hands)
+    if not count:
+        return None
+    if wanted is None:
+        return max(range(count), key=lambda number: _area(frame.hands[number]))
+    if wanted >= count:
+        found = "one hand was found, number 0" if count == 1 else f"{count} hands were found, numbers 0 to {count - 1}"
+        raise Refusal(f"there is no hand {wanted} in {source}: {found}.")
+    return wanted
+
+
+def _area(hand: Hand) -> float:
+    x0, y0, x1, y1 = (float(edge) for edge in hand.box)
+    return (x1 - x0) * (y1 - y0)
+
+
+def frame_one_hand(hand: Hand, frame: Frame, picture: Tensor) -> tuple[Hands, Tensor]:
+    """Crop to one hand as the small model knows hands: SIDE x SIDE pixels, the hand over FILL of the side.
+
+    Args:
+        hand: of the frame.
+        frame: its picture's size.
+        picture: [1, H, W, 3] float in [0, 1].
+
+    Returns:
+        The hand alone in its new frame, and the picture's crop [SIDE, SIDE, 3], grey where the picture ends.
+    """
+    from ..hand.camera import crop_around
+    from ..hand.hands import Hands
+
+    around = _box_without_forearm(hand, frame)
+    placement = crop_around(around, frame.width, frame.height, SIDE, SIDE, margin=(1 / FILL - 1) / 2)
+    return Hands((replace(frame, hands=(hand,)).placed(placement),)), crop_picture(picture, placement)
+
+
+def _box_without_forearm(hand: Hand, frame: Frame) -> Tensor:
+    """[4] normalised: the box around the hand up to the wrist, by which the small model's pictures were framed."""
+    from ..hand.boxes import box_around
+    from ..hand.camera import project
+    from ..hand.hands import known_model
+    from ..mini.scene import hand_vertices
+
+    model = known_model(hand.model)
+    if model is None:
+        return hand.box
+    points = project(hand.vertices[hand_vertices(model)], hand.camera, frame.width, frame.height)
+    return box_around(points)
+
+
+def crop_picture(picture: Tensor, placement: Placement) -> Tensor:
+    """A picture as its placement puts it into another, to be looked at.
+
+    Args:
+        picture: [1, H, W, 3] float in [0, 1].
+        placement: of this picture.
+
+    Returns:
+        [target height, target width, 3] float in [0, 1]; what lies outside the picture is mid-grey.
+    """
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from PIL import Image
+
+    from ..render.pictures import to_pil
+
+    width, height = placement.source_width, placement.source_height
+    corners = placement.inverse().points(torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
+    (left, top), (right, bottom) = (corners * torch.tensor([width, height])).tolist()
+    border = max(0, *(math.ceil(reach) for reach in (-left, -top, right - width, bottom - height)))
+    padded = F.pad(picture[0], (0, 0, border, border, border, border), value=0.5)
+    box = (left + border, top + border, right + border, bottom + border)
+    size = (placement.target_width, placement.target_height)
+    cropped = to_pil(padded).resize(size, Image.Resampling.LANCZOS, box)
+    return torch.from_numpy(np.asarray(cropped, dtype=np.float32) / 255)
+
+
+def _load() -> MiniPipeline:
+    import_libraries("transformers", "diffusers")
+    from ..mini.pipeline import load_mini
+
+    try:
+        return load_mini()
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from None
+
+
+def _compare(arguments: argparse.Namespace, picture: Tensor, hand: Hand, frame: Frame, folder: Path) -> list[str]:
+    """Draw and score both arms; write the sheet and the single pictures; print the table. Names of what was written."""
+    from ..render.pictures import save_picture
+
+    pipe = _load()
+    wanted, crop = frame_one_hand(hand, frame, picture)
+    prompt = arguments.prompt if arguments.prompt is not None else pipe.default_prompt(wanted.frames[0].hands[0])
+    seeds = [arguments.seed + column for column in range(SEEDS)]
+    print(f'Prompt: "{prompt}"')
+    arms = [
+        _draw(pipe, "without HanDrawer", None, wanted, prompt, seeds, arguments),
+        _draw(pipe, "with HanDrawer", wanted, wanted, prompt, seeds, arguments),
+    ]
+    print(score_table(arms, seeds))
+    save_picture(folder / "sheet.png", compose_sheet(wanted, crop, arms, seeds, prompt))
+    return ["sheet.png"]
+
+
+def score_table(arms: list[Arm], seeds: list[int]) -> str:
+    """Text table: for each seed and arm whether the detector found a hand, and its joints' error."""
+    lines = ["seed    " + "".join(f"{arm.name:26s}" for arm in arms)]
+    lines.append("        " + "found  joint error        " * len(arms))
+    for row, seed in enumerate(seeds):
+        lines.append(f"{seed:<8d}" + "".join(f"{_found(arm.scores[row]):26s}" for arm in arms))
+    lines.append("all     " + "".join(f"{_summary(arm.scores):26s}" for arm in arms))
+    lines.append("Joint error: mean distance to the wanted hand's joints, in shares of the longer side of its box.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _found(score: Score) -> str:
+    return f"yes    {score.joint_error:.3f}" if score.found else "no     -"
+
+
+def _summary(scores: list[Score]) -> str:
+    errors = [score.joint_error for score in scores if score.found]
+    return f"{len(errors)}/{len(scores)}    " + (f"{sum(errors) / len(errors):.3f}" if errors else "-")
+
+
+def compose_sheet(wanted: Hands, crop: Tensor, arms: list[Arm], seeds: list[int], prompt: str) -> Tensor:
+    """[1, H, W, 3]: what was given in the first row, then a row for each arm with a column for each seed."""
+    from ..render.maps import render_layers
+    from ..render.overlay import draw_overlay
+    from ..render.pictures import sheet
+
+    maps = render_layers(wanted, ("depth", "parts"))
+    overlay = draw_overlay(crop[None], wanted, badges=False)[0]
+    pictures = [crop, overlay, maps["depth"][0], maps["parts"][0]]
+    labels = ["given", "the hand that was fitted", "its depth", f"its parts\nprompt: {prompt}"]
+    for arm in arms:
+        for picture, seed, score in zip(arm.pictures, seeds, arm.scores, strict=True):
+            pictures.append(picture)
+            result = f"joint error {score.joint_error:.3f}" if score.found else "no hand found in it"
+            labels.append(f"{arm.name}, seed {seed}\n{result}")
+    return sheet(pictures, SEEDS, labels, cell=SIDE, title=LABEL)
+
+
+def _draw(
+    pipe: MiniPipeline,
+    name: str,
+    steering: Hands | None,
+    wanted: Hands,
+    prompt: str,
+    seeds: list[int],
+    arguments: argparse.Namespace,
+) -> Arm:
+    """One arm: sample with the same seeds, then score against the wanted hand."""
+    from ..evaluate.score import score_pictures
+
+    with progress_bar(f"Drawing {name}") as progress:
+        pictures = pipe.sample(
+            [prompt] * len(seeds),
+            steering,
+            seeds,
+            steps=arguments.steps,
+            strength=arguments.strength,
+            progress=progress,
+        )
+    return Arm(name, pictures, score_pictures(pictures, wanted))
