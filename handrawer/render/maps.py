@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..hand.hands import Frame, Hands
 from ..hand.model import HandModel
-from .rasterise import NEAR, Fragments, interpolate, interpolate_covered, rasterise
+from .rasterise import NEAR, Covered, interpolate_covered, rasterise_covered
 from .scene import Scene, build_scene, frames_of
 
 LAYERS = ("depth", "normals", "parts", "mask", "visible")
@@ -105,8 +105,8 @@ def render_layers(
     pictures = []
     for frame, scene, brightness in zip(frames, scenes, ranges, strict=True):
         picture = _blank(wanted, frame, scene)
-        for top, left, fragments in _bands(scene, antialias, max_samples):
-            values = _resolve(fragments, scene, wanted, brightness, normals)
+        for top, left, covered in _bands(scene, antialias, max_samples):
+            values = _resolve(covered, scene, wanted, brightness, normals)
             for name, samples in values.items():
                 band = _average(samples, antialias)
                 picture[name][:, top : top + band.shape[1], left : left + band.shape[2]] = band
@@ -137,7 +137,7 @@ def _brightness(scenes: Sequence[Scene], depth_range: str | tuple[float, float])
     """For each scene ([N] factor, [N] offset): the brightness of a sample of mesh n is factor / depth + offset."""
     extents = []
     for scene in scenes:
-        depth = scene.vertices[..., 2]
+        depth = F.pad(scene.vertices[..., 2], (0, 1))  # a vertex never seen: without hands there are none
         seen = depth > NEAR
         low = torch.where(seen, 1 / depth, torch.inf).amin(1)
         high = torch.where(seen, 1 / depth, -torch.inf).amax(1)
@@ -190,7 +190,7 @@ def _blank(layers: Sequence[str], frame: Frame, scene: Scene) -> dict[str, Tenso
     return blank
 
 
-def _bands(scene: Scene, antialias: int, max_samples: int) -> Iterator[tuple[int, int, Fragments]]:
+def _bands(scene: Scene, antialias: int, max_samples: int) -> Iterator[tuple[int, int, Covered]]:
     """Rasterise the part of the picture that the hands can touch, band by band: top and left in pixels, samples."""
     window = _window(scene)
     if window is None:
@@ -202,7 +202,7 @@ def _bands(scene: Scene, antialias: int, max_samples: int) -> Iterator[tuple[int
         stop = min(start + step, bottom)
         corner = torch.tensor([left, start, 0.0], device=scene.pixels.device)
         scale = torch.tensor([antialias, antialias, 1.0], device=scene.pixels.device)
-        fragments = rasterise(
+        covered = rasterise_covered(
             (scene.pixels - corner) * scale,
             scene.faces,
             torch.zeros(meshes, dtype=torch.int64, device=scene.pixels.device),
@@ -212,7 +212,7 @@ def _bands(scene: Scene, antialias: int, max_samples: int) -> Iterator[tuple[int
             cull="back",
             order=scene.order,
         )
-        yield start, left, fragments
+        yield start, left, covered
 
 
 def _window(scene: Scene) -> tuple[int, int, int, int] | None:
@@ -229,43 +229,54 @@ def _window(scene: Scene) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
-def _resolve(
-    fragments: Fragments, scene: Scene, layers: Sequence[str], brightness, convention: str
-) -> dict[str, Tensor]:
+def _resolve(covered: Covered, scene: Scene, layers: Sequence[str], brightness, convention: str) -> dict[str, Tensor]:
     """The samples of each layer, [C, h, w]."""
-    covered, mesh = fragments.covered, fragments.mesh.clamp(min=0)
     values: dict[str, Tensor] = {}
     for name in layers:
         if name == "depth":
-            factor, offset = brightness
-            value = torch.addcmul(offset[mesh], factor[mesh], 1 / fragments.depth).clamp_(0, 1)
-            values[name] = torch.where(covered, value, 0)
+            factor, offset = (one.index_select(0, covered.mesh) for one in brightness)
+            values[name] = covered.spread(torch.addcdiv(offset, factor, covered.depth).clamp_(0, 1))
         elif name == "normals":
-            values[name] = rearrange(_normal_samples(fragments, scene, convention), "1 h w c -> c h w")
+            normals = F.normalize(interpolate_covered(covered, scene.normals(), scene.faces), dim=-1, eps=1e-12)
+            signs = torch.tensor(NORMAL_SIGNS[convention], device=normals.device)
+            background = torch.tensor(NORMAL_BACKGROUND, device=normals.device)
+            # Spread as the difference to the background, which is then zero where nothing is drawn.
+            values[name] = _channels_first(covered, 0.5 + 0.5 * normals * signs - background)
+            values[name] += background[:, None, None]
         elif name == "parts":
-            values[name] = rearrange(_part_samples(fragments, scene), "1 h w c -> c h w")
+            colours = torch.tensor(PART_COLOURS, device=scene.weights.device)
+            values[name] = _channels_first(covered, colours.index_select(0, _parts(covered, scene)))
         elif name == "mask":
-            values[name] = covered.to(torch.float32)
+            values[name] = covered.spread(torch.ones_like(covered.depth))
         elif name == "visible":
-            meshes = torch.arange(len(scene.places), device=mesh.device)
-            values[name] = (fragments.mesh == meshes[:, None, None]).to(torch.float32)
+            mesh = covered.spread(covered.mesh, -1)
+            values[name] = (mesh == torch.arange(len(scene.places), device=mesh.device)[:, None, None]).to(
+                torch.float32
+            )
     return values
 
 
-def _normal_samples(fragments: Fragments, scene: Scene, convention: str) -> Tensor:
-    normals = F.normalize(interpolate(fragments, scene.normals(), scene.faces), dim=-1, eps=1e-12)
-    signs = torch.tensor(NORMAL_SIGNS[convention], device=normals.device)
-    background = torch.tensor(NORMAL_BACKGROUND, device=normals.device)
-    return torch.where(fragments.covered[..., None], 0.5 + 0.5 * normals * signs, background)
+def _parts(covered: Covered, scene: Scene) -> Tensor:
+    """[M] int64, the rig joint that the surface follows most at each drawn pixel."""
+    corners = scene.weights.argmax(1)[scene.faces]
+    # Where the corners of a face agree so does its inside; only the others need their weights mixed.
+    mixed = (corners != corners[:, :1]).any(1)
+    parts = corners[:, 0].index_select(0, covered.face)
+    some = torch.nonzero(mixed.index_select(0, covered.face)).squeeze(1)
+    border = Covered(
+        size=covered.size,
+        pixel=covered.pixel.index_select(0, some),
+        face=covered.face.index_select(0, some),
+        mesh=covered.mesh.index_select(0, some),
+        barycentric=covered.barycentric.index_select(1, some),
+        depth=covered.depth.index_select(0, some),
+    )
+    return parts.index_copy(0, some, interpolate_covered(border, scene.weights, scene.faces).argmax(1))
 
 
-def _part_samples(fragments: Fragments, scene: Scene) -> Tensor:
-    """[1, h, w, 3], the colour of the rig joint that the surface follows most."""
-    colours = torch.tensor(PART_COLOURS, device=scene.weights.device)
-    pixels, weights = interpolate_covered(fragments, scene.weights, scene.faces)
-    samples = colours.new_zeros(fragments.face.numel(), 3)
-    samples.index_copy_(0, pixels, colours.index_select(0, weights.argmax(1)))
-    return samples.reshape(*fragments.face.shape, 3)
+def _channels_first(covered: Covered, values: Tensor) -> Tensor:
+    """[M, C] to [C, h, w] of the only picture."""
+    return torch.cat([covered.spread(channel) for channel in values.T.contiguous()])
 
 
 def _average(samples: Tensor, antialias: int) -> Tensor:

@@ -35,8 +35,6 @@ def box_mask(
         for box in boxes:
             size = torch.tensor([frame.width, frame.height], device=box.device)
             low, high = box[:2] * size, box[2:] * size
-            if not torch.isfinite(box).all():
-                continue  # a hand around the camera has no box in the picture
             grow = padding * (high - low).amax()
             one = _soft_box(low - grow, high + grow, frame.width, frame.height, feather)
             mask = torch.maximum(mask, one)

@@ -77,7 +77,7 @@ def _draw(canvas: Tensor, frame: Frame, normals: Tensor, visible: Tensor, opacit
 
 def _label(canvas: Tensor, frame: Frame) -> None:
     for place, hand in enumerate(frame.hands):
-        if hand.enabled and torch.isfinite(hand.box).all():
+        if hand.enabled:
             _badge(canvas, hand, f"{place} {hand.side}")
 
 
@@ -93,9 +93,8 @@ def _badge(canvas: Tensor, hand: Hand, text: str) -> None:
     ImageDraw.Draw(plate).text((gap - left, gap - top), text, fill=255, font=letters)
     ink = torch.frombuffer(bytearray(plate.tobytes()), dtype=torch.uint8).reshape(plate.height, plate.width, 1)
     ink = ink.to(canvas.device, torch.float32) / 255
-    x = int((float(hand.box[0]) * width) // 1) if abs(float(hand.box[0])) < 1e6 else 0
-    y = int((float(hand.box[1]) * height) // 1) - plate.height if abs(float(hand.box[1])) < 1e6 else 0
-    x, y = max(0, min(x, width - plate.width)), max(0, min(y, height - plate.height))
+    corner = (hand.box[:2] * torch.tensor([width, height]) - torch.tensor([0, plate.height])).clamp(min=0)
+    x, y = corner.minimum(torch.tensor([width - plate.width, height - plate.height])).clamp(min=0).int().tolist()
     part = canvas[y : y + plate.height, x : x + plate.width]
     colour = torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
     part.copy_((colour * (1 - ink))[: part.shape[0], : part.shape[1]])

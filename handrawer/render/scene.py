@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..hand.camera import project
-from ..hand.hands import Frame, Hand, Hands
-from ..hand.model import HandModel, load_open_hand
+from ..hand.hands import Frame, Hand, Hands, known_model
+from ..hand.model import HandModel
 from .rasterise import winding
 
 
@@ -76,7 +76,7 @@ def build_scene(
 ) -> Scene:
     """Gather the enabled hands of a picture.
 
-    models  hand models by name for hands of another model than "open", which is always at hand
+    models  hand models by name, for hands of a model that does not come with HanDrawer
     device  where to draw (None: where the hands' vertices are)
     Raises ValueError if a hand's model is not given or does not fit its vertices.
     """
@@ -107,7 +107,8 @@ def build_scene(
         pixels=pixels,
         faces=torch.cat([*faces, torch.zeros(0, 3, dtype=torch.int64)]).to(device),
         weights=torch.cat([*(model.weights for model in used.values()), torch.zeros(0, 16)]).to(device, torch.float32),
-        order=torch.tensor([hand.z_order or 0 for hand in drawn], device=device) if ordered else None,
+        # A greater z_order lies nearer; hands without one lie at 0. Here the lowest is in front.
+        order=torch.tensor([-(hand.z_order or 0) for hand in drawn], device=device) if ordered else None,
     )
 
 
@@ -121,15 +122,13 @@ def _models_of(hands: Sequence[Hand], models: Mapping[str, HandModel] | None) ->
     used: dict[str, HandModel] = {}
     for hand in hands:
         if hand.model not in used:
-            if models is not None and hand.model in models:
-                used[hand.model] = models[hand.model]
-            elif hand.model == "open":
-                used[hand.model] = load_open_hand()
-            else:
+            model = (models or {}).get(hand.model) or known_model(hand.model)
+            if model is None:
                 raise ValueError(
                     f'A hand of the model "{hand.model}" cannot be drawn without that model: load it, or estimate the '
                     "hand with the open model."
                 )
+            used[hand.model] = model
         expected = used[hand.model].template.shape[0]
         if hand.vertices.shape != (expected, 3):
             raise ValueError(
