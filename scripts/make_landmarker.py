@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -31,7 +32,18 @@ NETWORKS = (
         "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
     ),
 )
+ALIGNMENT = 16  # bytes; the networks are used where they lie in the bundle
+LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
 DEFAULT_OUTPUT = Path(__file__).resolve().parent.parent / "handrawer" / "estimate" / "hand_landmarker.task"
+
+
+def _alignment(position: int) -> bytes:
+    """A zip extra field as long as needed for what follows it at `position` to start on a multiple of ALIGNMENT.
+
+    0xD935 is the id that zipalign registered for padding; the field's own header takes four bytes.
+    """
+    padding = -(position + 4) % ALIGNMENT
+    return struct.pack("<HH", 0xD935, padding) + bytes(padding)
 
 
 def bundle(wheel: Path) -> bytes:
@@ -58,6 +70,7 @@ def bundle(wheel: Path) -> bytes:
             entry = zipfile.ZipInfo(task_name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3  # Unix, whatever system runs this
             entry.external_attr = 0o644 << 16
+            entry.extra = _alignment(buffer.tell() + LOCAL_HEADER + len(task_name))
             target.writestr(entry, data)
     return buffer.getvalue()
 
