@@ -1,1 +1,40 @@
-"""The canvas."""
+"""The canvas: thin nodes, and the only part of the project that imports the host.
+
+A node converts at the door, calls the library, and converts back. Node ids are frozen (saved workflows hold them);
+inputs are only ever appended.
+"""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import folders, routes
+from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
+from .hands import (
+    HanDrawerEstimateHands,
+    HanDrawerExamplePicture,
+    HanDrawerGesture,
+    HanDrawerPlaceHands,
+    HanDrawerRenderHands,
+)
+from .load import HanDrawerLoad, HanDrawerLoadMini
+
+NODES: list[type[io.ComfyNode]] = [
+    HanDrawerExamplePicture,
+    HanDrawerEstimateHands,
+    HanDrawerGesture,
+    HanDrawerPlaceHands,
+    HanDrawerRenderHands,
+    HanDrawerLoadMini,
+    HanDrawerLoad,
+    HanDrawerEncodeHands,
+    HanDrawerApply,
+    HanDrawerUNetLoader,
+]
+
+
+class HanDrawerExtension(ComfyExtension):
+    """What the host asks for the list of nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        folders.register()
+        routes.register()
+        return NODES

@@ -11,7 +11,7 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ..handrawer.adapter.checkpoint import load
+from ..handrawer.adapter.checkpoint import AdapterMetadata, check_fits, load
 from ..handrawer.adapter.handrawer import HanDrawer, HandTokens
 from ..handrawer.adapter.inputs import hand_inputs
 from ..handrawer.adapter.unet import UNetDescription, describe_blocks
@@ -29,17 +29,19 @@ class Network:
     Attributes:
         name: the file's name, for messages.
         adapter: the network, built from the host's layers.
+        metadata: what the file says of itself.
         patcher: the host's handle, through which it moves the weights.
     """
 
     name: str
     adapter: HanDrawer
+    metadata: AdapterMetadata
     patcher: comfy.model_patcher.ModelPatcher
 
     @property
     def negative_hand(self) -> bool:
         """Whether the negative prompt gets the hand as well, as it did in this adapter's training."""
-        return self.adapter.config.negative_hand
+        return self.adapter.negative_hand == "same"
 
     @property
     def levels(self) -> dict[int, int]:
@@ -129,11 +131,11 @@ def load_network(path: str | Path) -> Network:
         ValueError: the file is missing, damaged, or of an unknown format; the sentence names it.
     """
     adapter = load(path, operations=comfy.ops.manual_cast)
-    adapter.eval().requires_grad_(False)
+    adapter.requires_grad_(False)
     patcher = comfy.model_patcher.ModelPatcher(
         adapter, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
     )
-    return Network(Path(path).name, adapter, patcher)
+    return Network(Path(path).name, adapter, adapter.metadata, patcher)
 
 
 @torch.no_grad()
@@ -189,17 +191,14 @@ def check_fit(network: Network, model) -> None:
     Raises:
         ValueError: naming the file, its base and the model.
     """
-    base = network.adapter.config.unet
     found = describe_model(model)
-    kind = type(model.model.model_config).__name__
     if found is None:
+        kind = type(model.model.model_config).__name__
         raise ValueError(
-            f"model: {network.name} was made for the UNet of {base.name}, but this MODEL ({kind}) has no UNet; "
-            f"connect a model of the {base.name} family."
+            f"model: {network.name} was made for the UNet of {network.metadata.base}, but this MODEL ({kind}) has "
+            f"none; connect a model of the {network.metadata.base} family."
         )
-    misfit = base.misfit(found)
-    if misfit:
-        raise ValueError(
-            f"model: {network.name} was made for {base.name}, but this MODEL ({kind}, {found.name}) {misfit}; "
-            f"connect a model of the {base.name} family or load the HanDrawer file for this one."
-        )
+    try:
+        check_fits(network.metadata, found, network.name)
+    except ValueError as error:
+        raise ValueError(f"model: {error}") from None

@@ -11,7 +11,12 @@ from types import ModuleType
 
 import pytest
 
+from tests.host.start_host import declare_torchvision_operators
+
 ROOT = Path(__file__).resolve().parent.parent
+# Before anything imports diffusers or transformers, which import torchvision where it is installed.
+declare_torchvision_operators()
+
 PLUGIN = "handrawer_plugin"  # the host gives the pack a module name of its own; so do the tests
 
 
@@ -26,21 +31,6 @@ def checkout() -> Path | None:
     return None
 
 
-def declare_torchvision_operators() -> None:
-    """Let torchvision be imported beside a torch that it was not built for (a CPU build of torch, say).
-
-    Its Python part asks for two compiled operators while it is imported; nothing in these tests calls them.
-    """
-    import torch
-
-    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
-        return
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    globals()["_torchvision_library"] = library  # the declarations live as long as this object
-
-
 def import_host() -> Path:
     """Make `comfy` importable here, on the CPU.
 
@@ -53,7 +43,6 @@ def import_host() -> Path:
     if str(place) not in sys.path:
         # First: the host has a module `nodes`, and so has this project.
         sys.path.insert(0, str(place))
-    declare_torchvision_operators()
     import comfy.cli_args  # pyright: ignore[reportMissingImports]
 
     comfy.cli_args.args.cpu = True

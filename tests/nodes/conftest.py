@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from tests.nodes.random_mini import write_mini
+from tests.nodes.random_mini import write_adapter, write_mini
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +26,16 @@ def mini(nodes, mini_folder: Path):
     """(MODEL, CLIP, VAE) of the host for the random small model."""
     with torch.inference_mode():
         return nodes("mini_model").load_mini(mini_folder)
+
+
+@pytest.fixture(scope="session")
+def load_adapter(nodes, mini_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """`load_adapter(trained=..., negative_hand=...)` is a Network for the random small model."""
+
+    def load(**options):
+        path = tmp_path_factory.mktemp("adapter") / "random.safetensors"
+        with torch.inference_mode(False):
+            write_adapter(path, mini_folder, **options)
+        return nodes("network").load_network(path)
+
+    return load

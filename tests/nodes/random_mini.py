@@ -36,3 +36,27 @@ def write_mini(folder: Path, seed: int = 0) -> Path:
     modules.make_tokenizer().save_pretrained(folder / "tokenizer")
     DDIMScheduler(**modules.SCHEDULER_CONFIG).save_pretrained(folder / "scheduler")
     return folder
+
+
+def write_adapter(path: Path, folder: Path, *, trained: bool = True, negative_hand: str = "same", seed: int = 5) -> Path:
+    """An adapter for the model in `folder`: random throughout, or fresh (projections zero) if not `trained`.
+
+    The projections are large enough for residuals of about the features' own size.
+    """
+    from diffusers import UNet2DConditionModel
+
+    from handrawer.adapter.checkpoint import save
+    from handrawer.adapter.handrawer import HanDrawer
+    from handrawer.adapter.unet import describe_diffusers
+    from handrawer.hand.model import load_open_hand
+
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    torch.manual_seed(seed)
+    description = describe_diffusers(unet, "v_prediction")
+    adapter = HanDrawer.create(description, load_open_hand(), negative_hand=negative_hand)
+    if trained:
+        for name, parameter in adapter.named_parameters():
+            if ".sites." in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    save(path, adapter, dtype=torch.float32)
+    return path

@@ -1,0 +1,310 @@
+"""Nodes for hands: from pictures and gestures, onto other canvases, into pictures."""
+
+import comfy.model_management as mm
+import comfy.utils
+import torch
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..handrawer.hand.gestures import GESTURES
+from ..handrawer.hand.hands import SIDES, Hands
+from . import folders, pictures, placing, types
+
+CATEGORY = "HanDrawer"
+MAX_SIDE = 16384  # the host's own limit for pictures
+
+
+def hands_output(tooltip: str) -> io.Output:
+    return types.Hands.Output(id="hands_out", display_name="hands", tooltip=tooltip)
+
+
+def image_output(name: str, tooltip: str) -> io.Output:
+    return io.Image.Output(id=f"{name}_out", display_name=name, tooltip=tooltip)
+
+
+def note_output() -> io.Output:
+    return io.String.Output(id="note_out", display_name="note", tooltip="What there is to say about it, or nothing.")
+
+
+class HanDrawerExamplePicture(io.ComfyNode):
+    """A picture which comes with the project."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HanDrawerExamplePicture",
+            display_name="HanDrawer Example Picture",
+            category=CATEGORY,
+            description="A picture that comes with HanDrawer, to try it with. Load Image takes its place for your own.",
+            inputs=[
+                io.Combo.Input(
+                    "picture", options=folders.example_pictures(), tooltip="Which of the pictures that come with it."
+                )
+            ],
+            outputs=[image_output("image", "The picture.")],
+        )
+
+    @classmethod
+    def execute(cls, picture: str) -> io.NodeOutput:
+        return io.NodeOutput(pictures.read_picture(folders.EXAMPLES / picture))
+
+
+class HanDrawerEstimateHands(io.ComfyNode):
+    """Picture to hands."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HanDrawerEstimateHands",
+            display_name="Estimate Hands",
+            category=CATEGORY,
+            description=(
+                "Finds the hands in each picture and fits a hand mesh to every one of them. "
+                "No hand is no error: the note says so."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="One picture or a batch, of any size."),
+                io.Int.Input(
+                    "max_hands", default=4, min=1, max=20, tooltip="At most so many hands are taken from each picture."
+                ),
+                io.Float.Input(
+                    "min_confidence",
+                    default=0.5,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How sure the detector must be. Lower it where a hand is missed.",
+                ),
+            ],
+            outputs=[
+                hands_output("For each picture its hands: pose, shape, place and camera."),
+                image_output("overlay", "The pictures with the fitted meshes and their numbers."),
+                note_output(),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, max_hands: int, min_confidence: float) -> io.NodeOutput:
+        from ..handrawer.estimate import estimate_hands
+        from ..handrawer.render.overlay import draw_overlay
+
+        image = pictures.check_image(image, "image")
+        bar = comfy.utils.ProgressBar(len(image))
+
+        def progress(done: int, total: int) -> None:
+            bar.update_absolute(done, total)
+            mm.throw_exception_if_processing_interrupted()
+
+        # Fitting follows gradients, which tensors made in the host's inference mode cannot carry.
+        with torch.inference_mode(False):
+            plain = image.clone().cpu()
+            found = estimate_hands(plain, max_hands=max_hands, min_confidence=min_confidence, progress=progress)
+            overlay = draw_overlay(plain, found).to(mm.intermediate_device())
+        note = placing.note_of(found)
+        return io.NodeOutput(found, overlay, note, ui=ui.PreviewImage(overlay, cls=cls))
+
+
+class HanDrawerGesture(io.ComfyNode):
+    """A named gesture at a place in a picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HanDrawerGesture",
+            display_name="Hand from Gesture",
+            category=CATEGORY,
+            description="One hand that makes a named gesture, where and as large as you want it.",
+            inputs=[
+                io.Combo.Input("gesture", options=list(GESTURES), tooltip="What the hand does."),
+                io.Combo.Input(
+                    "side", options=sorted(SIDES, reverse=True), tooltip="The person's own left or right hand."
+                ),
+                io.Float.Input(
+                    "x", default=0.5, min=-1.0, max=2.0, step=0.01,
+                    tooltip="Middle of the hand, from the picture's left (0) to its right (1).",
+                ),
+                io.Float.Input(
+                    "y", default=0.5, min=-1.0, max=2.0, step=0.01,
+                    tooltip="Middle of the hand, from the picture's top (0) to its bottom (1).",
+                ),
+                io.Float.Input(
+                    "size", default=0.7, min=0.01, max=4.0, step=0.01,
+                    tooltip="The hand's longer side, as a share of the picture's shorter side.",
+                ),
+                io.Float.Input(
+                    "yaw", default=0.0, min=-180.0, max=180.0, step=1.0,
+                    tooltip="Degrees by which the palm turns to the picture's right. 180 shows the back of the hand.",
+                ),
+                io.Float.Input(
+                    "pitch", default=0.0, min=-180.0, max=180.0, step=1.0,
+                    tooltip="Degrees by which the fingertips lean towards the viewer.",
+                ),
+                io.Float.Input(
+                    "roll", default=0.0, min=-180.0, max=180.0, step=1.0,
+                    tooltip="Degrees by which the hand turns clockwise in the picture.",
+                ),
+                io.Int.Input(
+                    "width", default=256, min=8, max=MAX_SIDE, step=8, tooltip="Width of the picture, in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=256, min=8, max=MAX_SIDE, step=8, tooltip="Height of the picture, in pixels."
+                ),
+            ],
+            outputs=[hands_output("One hand in one picture; it serves every picture of a batch.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, gesture: str, side: str, x: float, y: float, size: float, yaw: float, pitch: float, roll: float,
+        width: int, height: int,
+    ) -> io.NodeOutput:  # fmt: skip
+        from ..handrawer.hand.hands import hand_from_gesture
+
+        with torch.inference_mode(False):
+            frame = hand_from_gesture(
+                gesture, side, width, height, centre=(x, y), size=size, orientation=(yaw, pitch, roll)
+            )
+        return io.NodeOutput(Hands((frame,)))
+
+
+class HanDrawerPlaceHands(io.ComfyNode):
+    """Hands onto a picture of another size."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HanDrawerPlaceHands",
+            display_name="Place Hands",
+            category=CATEGORY,
+            description=(
+                "Brings hands onto a picture of another size, without stretching them; a picture connected here moves "
+                "along. Give it the size of the picture that you make."
+            ),
+            inputs=[
+                types.Hands.Input("hands", tooltip="Hands on pictures of any size."),
+                io.Int.Input(
+                    "width", default=256, min=8, max=MAX_SIDE, step=8, tooltip="Width of the new picture, in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=256, min=8, max=MAX_SIDE, step=8, tooltip="Height of the new picture, in pixels."
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(placing.MODES),
+                    tooltip="contain: the whole picture is visible. cover: it fills the new one. "
+                    "crop: the new picture shows what is around the hands.",
+                ),
+                io.Int.Input(
+                    "hand",
+                    default=placing.ALL,
+                    min=placing.ALL,
+                    max=99,
+                    tooltip="The number of one hand, as the overlay shows it: the others are left out. -1 takes all.",
+                ),
+                io.Float.Input(
+                    "margin",
+                    default=0.2,
+                    min=0.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="For crop: what is left free on each side of the hands, in shares of their size.",
+                ),
+                io.Image.Input("image", optional=True, tooltip="The picture that the hands belong to."),
+            ],
+            outputs=[
+                hands_output("The hands on the new picture."),
+                image_output("image", "The picture, moved like its hands; black where it does not reach."),
+                note_output(),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, hands: Hands, width: int, height: int, mode: str, hand: int, margin: float,
+        image: torch.Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        if image is not None:
+            image = pictures.check_image(image, "image")
+            placing.check_sizes(hands, image)
+        chosen = placing.choose(hands, hand)
+        placements = [placing.placement(frame, width, height, mode, margin) for frame in chosen.frames]
+        placed = Hands(tuple(f.placed(p) for f, p in zip(chosen.frames, placements, strict=True)))
+        moved = ExecutionBlocker(
+            "Place Hands: its output 'image' is connected, but nothing is connected to its input 'image'; connect the "
+            "picture that the hands belong to."
+        )
+        if image is not None:
+            moved = torch.cat(
+                [
+                    pictures.place_picture(image[i : i + 1], placements[i % len(placements)], width, height)
+                    for i in range(len(image))
+                ]
+            )
+        return io.NodeOutput(placed, moved, placing.note_of(placed))
+
+
+class HanDrawerRenderHands(io.ComfyNode):
+    """Hands to pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HanDrawerRenderHands",
+            display_name="Render Hands",
+            category=CATEGORY,
+            description=(
+                "Draws the hands as ControlNets know them: depth, normals, parts, skeleton, mask. No hands give black "
+                "pictures and an empty mask."
+            ),
+            inputs=[
+                types.Hands.Input("hands", tooltip="The hands; the pictures have the size that the hands lie on."),
+                io.Combo.Input(
+                    "depth_range",
+                    options=["picture", "hand", "batch"],
+                    tooltip="Which depths run from dark to bright: those of all hands of a picture, of each hand by "
+                    "itself, or of all pictures of the batch.",
+                ),
+                io.Combo.Input(
+                    "normal_colours",
+                    options=["bae", "opengl"],
+                    tooltip="bae: as ControlNet's normal_bae has them, red to the left. opengl: red to the right.",
+                ),
+                io.Image.Input("image", optional=True, tooltip="The picture below the overlay; black without."),
+            ],
+            outputs=[
+                image_output("depth", "Near is bright, the background black."),
+                image_output("normals", "The direction that the surface faces, as a colour."),
+                image_output("parts", "Palm and finger bones, each in its colour."),
+                image_output("skeleton", "The 21 joints in OpenPose's colours."),
+                io.Mask.Output(id="mask_out", display_name="mask", tooltip="Where the hands are."),
+                image_output("overlay", "The meshes over the picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, hands: Hands, depth_range: str, normal_colours: str, image: torch.Tensor | None = None
+    ) -> io.NodeOutput:
+        from ..handrawer.render.maps import render_hands
+        from ..handrawer.render.overlay import draw_overlay
+        from ..handrawer.render.skeleton import draw_skeleton
+
+        if image is None:
+            frame = hands.frames[0]
+            image = torch.zeros(len(hands.frames), frame.height, frame.width, 3)
+        else:
+            image = pictures.check_image(image, "image")
+            placing.check_sizes(hands, image)
+        device = mm.get_torch_device()
+        with torch.inference_mode(False), torch.no_grad():
+            maps = render_hands(
+                hands,
+                depth_range=depth_range,
+                normals=normal_colours,
+                device=device if device.type == "cuda" else "cpu",  # other devices lack what the rasteriser needs
+            )
+            skeleton = draw_skeleton(hands)
+            overlay = draw_overlay(image.clone().cpu(), hands)
+        depth = maps.depth[..., None].expand(*maps.depth.shape, 3)
+        found = (depth, maps.normals, maps.parts, skeleton, maps.mask, overlay)
+        return io.NodeOutput(*(picture.to(mm.intermediate_device()) for picture in found))

@@ -1,0 +1,41 @@
+"""One server for all tests here; skipped, with the reason, where no ComfyUI can be started at all."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import checkout
+from tests.host.server import HostError, Server, install, python
+
+
+def bare_host_error(place: Path, base: Path) -> str | None:
+    """Why the host does not even start without this project, or None if it does."""
+    for name in ("models", "input", "output", "temp", "user", "custom_nodes"):
+        (base / name).mkdir(parents=True)
+    found = subprocess.run(
+        [python(), str(Path(__file__).with_name("start_host.py")), str(place), "--cpu", "--quick-test-for-ci",
+         "--disable-all-custom-nodes", "--disable-api-nodes", "--base-directory", str(base),
+         "--database-url", "sqlite:///:memory:"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300,
+    )  # fmt: skip
+    return None if found.returncode == 0 else (found.stderr or found.stdout).strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    place = checkout()
+    if place is None:
+        pytest.skip("no ComfyUI checkout: set COMFYUI_PATH, or clone ComfyUI to ~/ComfyUI")
+    base = tmp_path_factory.mktemp("host") / "base"
+    install(base)
+    try:
+        server = Server(place, base)
+    except HostError as error:
+        why = bare_host_error(place, tmp_path_factory.mktemp("bare") / "base")
+        if why is None:
+            raise  # it starts without this project: the fault is ours
+        pytest.skip(f"{place} does not start with {python()} even without this project: {why}")
+    yield server
+    server.stop()

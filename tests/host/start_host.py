@@ -1,0 +1,36 @@
+"""Starts a ComfyUI checkout: `python start_host.py CHECKOUT [arguments of its main.py]`.
+
+Imports nothing of the tests: the host's Python need not have what they need.
+"""
+
+import importlib.util
+import os
+import runpy
+import sys
+from pathlib import Path
+
+_kept = []
+
+
+def declare_torchvision_operators() -> None:
+    """Let torchvision be imported beside a torch that it was not built for (a CPU build of torch, say).
+
+    Its Python part asks for two compiled operators while it is imported; nothing in these tests calls them.
+    """
+    import torch
+
+    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _kept.append(library)  # the declarations live as long as this object
+
+
+if __name__ == "__main__":
+    checkout = Path(sys.argv[1]).resolve()
+    declare_torchvision_operators()
+    sys.argv = [str(checkout / "main.py"), *sys.argv[2:]]
+    sys.path[0] = str(checkout)  # as if main.py had been started
+    os.chdir(checkout)
+    runpy.run_path(sys.argv[0], run_name="__main__")

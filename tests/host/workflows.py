@@ -1,0 +1,48 @@
+"""Workflows in API format, for tests."""
+
+
+def photo_to_picture(picture: str = "hands.png", *, seed: int = 1, strength: float = 1.0, steps: int = 2) -> dict:
+    """The shipped workflow's graph: example picture to hands to a picture of the small model."""
+    return {
+        "1": node("HanDrawerExamplePicture", picture=picture),
+        "2": node("HanDrawerEstimateHands", image=["1", 0], max_hands=4, min_confidence=0.5),
+        "3": node(
+            "HanDrawerPlaceHands", hands=["2", 0], width=256, height=256, mode="crop", hand=0, margin=0.2, image=["1", 0]
+        ),
+        "4": node("HanDrawerRenderHands", hands=["3", 0], depth_range="picture", normal_colours="bae"),
+        "5": node("PreviewImage", images=["4", 0]),
+        "6": node("HanDrawerLoadMini"),
+        "7": node("HanDrawerEncodeHands", handrawer=["6", 3], hands=["3", 0]),
+        "8": node("CLIPTextEncode", clip=["6", 1], text="a right hand, light skin, bare arm, grey background"),
+        "9": node("CLIPTextEncode", clip=["6", 1], text=""),
+        "10": node(
+            "HanDrawerApply", model=["6", 0], features=["7", 0], strength=strength, start_percent=0.0, end_percent=1.0,
+            positive=["8", 0], negative=["9", 0],
+        ),
+        "11": node("EmptyLatentImage", width=256, height=256, batch_size=1),
+        "12": sampler(["10", 0], ["10", 1], ["10", 2], ["11", 0], seed=seed, steps=steps),
+        "13": node("VAEDecode", samples=["12", 0], vae=["6", 2]),
+        "14": node("PreviewImage", images=["13", 0]),
+    }  # fmt: skip
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def sampler(model, positive, negative, latent, *, seed: int = 1, steps: int = 2, cfg: float = 3.0) -> dict:
+    return node(
+        "KSampler", model=model, positive=positive, negative=negative, latent_image=latent, seed=seed, steps=steps,
+        cfg=cfg, sampler_name="euler", scheduler="normal", denoise=1.0,
+    )  # fmt: skip
+
+
+def without_handrawer(workflow: dict) -> dict:
+    """The same workflow with the apply node taken out: its inputs go straight to the sampler."""
+    kept = {name: n for name, n in workflow.items() if n["class_type"] != "HanDrawerApply"}
+    applied = next(n["inputs"] for n in workflow.values() if n["class_type"] == "HanDrawerApply")
+    straight = {"model": applied["model"], "positive": applied["positive"], "negative": applied["negative"]}
+    return {
+        name: {**n, "inputs": {**n["inputs"], **straight}} if n["class_type"] == "KSampler" else n
+        for name, n in kept.items()
+    }
