@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from open_hand_parts import nails, palm_side, skinning_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "handrawer" / "hand" / "open_hand.safetensors"
@@ -41,6 +42,7 @@ THUMB_METACARPAL_TO_INDEX_PROXIMAL = 46.22 / 39.78
 TARGET_UNITS = {"length": ("fingers-length", 0.16), "thickness": ("fingers-diameter", 0.4),
                 "spread": ("fingers-distance", 0.4)}
 SIZE_UNIT = 0.065
+FOREARM_FROM = 0.008  # metres behind the wrist joint: there the wrist is narrowest
 
 
 @dataclass
@@ -149,18 +151,16 @@ def knuckle_shifts(base: BaseMesh, vertices: np.ndarray) -> dict[int, float]:
     """
     shifts = dict.fromkeys(range(1, 6), 0.0)
     for finger in (2, 3, 4, 5, 1):  # the thumb is measured against the index
-
-        def too_short(share: float) -> bool:
-            joints = rig_joints(base, vertices, {**shifts, finger: share})
-            length = np.linalg.norm(np.diff(joints, axis=0), axis=1)
-            if finger == 1:
-                return length[1] < THUMB_METACARPAL_TO_INDEX_PROXIMAL * length[4]
-            first = 1 + 3 * (finger - 1)
-            return length[first] < PROXIMAL_TO_MIDDLE[finger] * length[first + 1]
-
         low, high = 0.0, 1.0
         for _ in range(50):  # bisection: the first bone grows with the shift
-            low, high = ((low + high) / 2, high) if too_short((low + high) / 2) else (low, (low + high) / 2)
+            middle = (low + high) / 2
+            joints = rig_joints(base, vertices, {**shifts, finger: middle})
+            length = np.linalg.norm(np.diff(joints, axis=0), axis=1)
+            first = 1 + 3 * (finger - 1)
+            wanted = PROXIMAL_TO_MIDDLE[finger] * length[first + 1] if finger > 1 else (
+                THUMB_METACARPAL_TO_INDEX_PROXIMAL * length[4]
+            )
+            low, high = (middle, high) if length[first] < wanted else (low, middle)
         shifts[finger] = round(low, 6)
     return shifts
 
@@ -178,11 +178,16 @@ def hand_frame(joints: np.ndarray) -> np.ndarray:
 # --- cutting ----------------------------------------------------------------------------------------------------------
 
 
+def around(ring: list[int]) -> list[tuple[int, int]]:
+    """The edges of a closed ring."""
+    return list(zip(ring, ring[1:] + ring[:1], strict=True))
+
+
 def edge_loops(quads: np.ndarray) -> list[list[int]]:
     """All closed loops that leave every vertex (of four edges) by the edge opposite to the one they came by."""
     faces_of, neighbours = defaultdict(set), defaultdict(set)
     for face, quad in enumerate(quads.tolist()):
-        for u, v in zip(quad, quad[1:] + quad[:1]):
+        for u, v in around(quad):
             faces_of[frozenset((u, v))].add(face)
             neighbours[u].add(v)
             neighbours[v].add(u)
@@ -214,7 +219,7 @@ def cut(base: BaseMesh, vertices: np.ndarray, wrist: np.ndarray) -> tuple[np.nda
     behind = (vertices - wrist) @ axis * METRES
     rings = [loop for loop in edge_loops(quads) if behind[loop].mean() > STUB and behind[loop].min() > 0]
     border = min(rings, key=lambda loop: behind[loop].mean())
-    blocked = {frozenset(pair) for pair in zip(border, border[1:] + border[:1])}
+    blocked = {frozenset(pair) for pair in around(border)}
     tip = int(base.quads[base.bones["finger3-3"][base.quads].argmax(axis=0)[0], 0])
     return quads[_flood(quads, blocked, tip)], border
 
@@ -223,7 +228,7 @@ def _flood(quads: np.ndarray, blocked: set[frozenset[int]], start: int) -> np.nd
     """Indices of the quads that are reached from ``start`` without crossing a blocked edge."""
     sharing = defaultdict(list)
     for face, quad in enumerate(quads.tolist()):
-        for edge in zip(quad, quad[1:] + quad[:1]):
+        for edge in around(quad):
             sharing[frozenset(edge)].append(face)
     neighbours = defaultdict(set)
     for edge, faces in sharing.items():
@@ -245,7 +250,7 @@ def close(quads: np.ndarray, border: list[int], count: int) -> tuple[np.ndarray,
     The cap is a ring at half of the radius and a centre; ``bulge_cap`` rounds it.
     """
     triangles = [[t for q in quads.tolist() for t in ((q[0], q[1], q[2]), (q[0], q[2], q[3]))]]
-    directed = {edge for q in quads.tolist() for edge in zip(q, q[1:] + q[:1])}
+    directed = {edge for q in quads.tolist() for edge in around(q)}
     if (border[0], border[1]) in directed:
         border = border[::-1]  # the cap must run against the quads, so that its normals point out as well
     n = len(border)
@@ -275,59 +280,6 @@ def bulge_cap(points: np.ndarray, border: np.ndarray, ring: np.ndarray, depth: f
     return points
 
 
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def skinning_weights(
-    points: np.ndarray, joints: np.ndarray, bones: dict[str, np.ndarray], faces: np.ndarray
-) -> np.ndarray:
-    """[V, 16] weights: the rig's, with the knuckles' bend moved to the moved joints, smoothed over the mesh."""
-    weights = np.zeros((len(points), 16))
-    for finger in range(1, 6):
-        for bone in range(3):
-            weights[:, 1 + 3 * (finger - 1) + bone] = bones[f"finger{finger}-{bone + 1}"]
-    weights = np.clip(weights, 0, None)
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    for finger in range(2, 6):
-        first = 1 + 3 * (finger - 1)
-        weights[:, first] = np.maximum(weights[:, first], knuckle_share(points, joints, weights, finger))
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    weights[:, 0] = 1 - weights.sum(axis=1)
-    weights = smooth(weights, faces, rounds=4)
-    weights[weights < 0.005] = 0
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def knuckle_share(points: np.ndarray, joints: np.ndarray, weights: np.ndarray, finger: int) -> np.ndarray:
-    """How far the flesh around a knuckle follows the finger's first bone, for vertices that no finger has yet."""
-    first = 1 + 3 * (finger - 1)
-    knuckles = joints[[4, 7, 10, 13]]
-    ends = joints[[5, 8, 11, 14]]
-    directions = (ends - knuckles) / np.linalg.norm(ends - knuckles, axis=1, keepdims=True)
-    offsets = points[:, None] - knuckles
-    along = (offsets * directions).sum(axis=-1)
-    across = offsets - along[..., None] * directions
-    distance = np.linalg.norm(across * [1, 1, 0.3], axis=-1)  # side to side decides, not front to back
-    ray = np.exp(-0.5 * (distance / 0.006) ** 2) + 1e-12
-    ray /= ray.sum(axis=1, keepdims=True)
-    ramp = np.clip((along[:, finger - 2] + 0.009) / 0.018, 0, 1)
-    follows = ray[:, finger - 2] * ramp * ramp * (3 - 2 * ramp)
-    taken = weights.sum(axis=1) - weights[:, first]
-    return np.where(points[:, 1] < joints[0, 1] - 0.05, follows * np.clip(1 - taken, 0, 1), 0)
-
-
-def smooth(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
-    """Move every vertex's row half of the way to its neighbours' mean, ``rounds`` times."""
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
-    both = np.concatenate([edges, edges[:, ::-1]])
-    degree = np.bincount(both[:, 0], minlength=len(values))[:, None]
-    for _ in range(rounds):
-        total = np.zeros_like(values)
-        np.add.at(total, both[:, 0], values[both[:, 1]])
-        values = 0.5 * values + 0.5 * total / degree
-    return values
-
-
 # --- everything -------------------------------------------------------------------------------------------------------
 
 
@@ -352,7 +304,7 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     used, faces = np.unique(faces, return_inverse=True)
     faces = faces.reshape(-1, 3)
     ring = np.arange(len(used) - len(shares), len(used))
-    border = np.searchsorted(used, border)
+    border, quad_corners = np.searchsorted(used, border), np.searchsorted(used, quads)
 
     def into_frame(field: np.ndarray) -> np.ndarray:
         return field @ frame.T * METRES
@@ -379,7 +331,9 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "joint_shape_dirs": np.stack(joint_dirs, axis=-1).astype(np.float32),
         "weights": weights.astype(np.float32),
         "tip_vertices": np.array(tips, dtype=np.int32),
-        "region.forearm": np.nonzero(points[:, 1] > 0.008)[0].astype(np.int32),
+        "region.forearm": np.nonzero(points[:, 1] > FOREARM_FROM)[0].astype(np.int32),
+        "region.nails": nails(points, quad_corners, joints, weights).astype(np.int32),
+        "region.palm": palm_side(points, faces, weights, FOREARM_FROM).astype(np.int32),
     }
     metadata = {
         "name": "open",

@@ -23,10 +23,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from .joints import FINGER_NAMES, RIG_JOINT_NAMES
+from .joints import FINGER_NAMES
 from .model import HandModel
 
 ANGLE_NAMES: tuple[str, ...] = (
@@ -79,8 +78,8 @@ _METACARPAL_FAN = 0.5
 # hand: the cross-section of its end, and the plane in which its bones bend, are both 60 to 66 degrees).
 _THUMB_ROLL = math.radians(-60)
 
-# How far the thumb's metacarpal turns about itself per radian of CMC flexion and abduction; negative is pronation, which
-# brings its pad to face the fingers (chosen so that in a fist the thumb lies on the fingers with its nail outwards).
+# How far the thumb's metacarpal turns about itself per radian of CMC flexion and abduction; negative is pronation,
+# which brings its pad to face the fingers (chosen so that in a fist it lies on the fingers with its nail outwards).
 _PRONATION = (-0.5, -0.35)
 
 
@@ -198,7 +197,7 @@ def _thumb_saddle() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _hinge(before: Tensor, after: Tensor, thumb: bool) -> Tensor:
-    """Flexion axis of a hinge: across the bones, and in the palm's plane for a finger, turned to the nail's for a thumb.
+    """Flexion axis of a hinge: across the bones; in the palm's plane for a finger, turned to the nail's for a thumb.
 
     The mean of the two bones counts, so that a rest pose that is bent a little gives the same axis.
     """
@@ -270,7 +269,7 @@ def _turn(axis: Tensor, angle: Tensor) -> Tensor:
 
 
 def _angle_about(axis: Tensor, rotation: Tensor) -> Tensor:
-    """The angle about [K, 3] axes whose rotation is nearest to [B, K, 3, 3]: it maximises trace(R(angle)^T rotation)."""
+    """The angles about axes [K, 3] whose turns are nearest to rotations [B, K, 3, 3] (greatest trace(turn^T rotation))."""
     along = torch.einsum("ki,bkij,kj->bk", axis, rotation, axis)
     trace = torch.diagonal(rotation, dim1=-2, dim2=-1).sum(dim=-1)
     r = rotation

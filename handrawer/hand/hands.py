@@ -62,7 +62,7 @@ class Hand:
                  "vertices": (None, 3), "joints_2d": (21, 2), "box": (4,)}  # fmt: skip
         for name, size in sizes.items():
             value = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32)
-            if value.dim() != len(size) or any(s is not None and s != v for s, v in zip(size, value.shape, strict=True)):
+            if value.dim() != len(size) or any(s not in (None, v) for s, v in zip(size, value.shape, strict=True)):
                 raise ValueError(f"A hand's {name} has shape {tuple(value.shape)}, expected {size}.")
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"A hand's {name} has numbers that are not finite.")

@@ -59,15 +59,17 @@ class HandModel:
         return self.shape_dirs.shape[-1]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> HandModel:
-        """A copy on ``device``; floating point tensors in ``dtype`` (unchanged if None), index tensors stay int64."""
+        """On ``device``, floating point tensors in ``dtype`` (unchanged if None); itself if it is so already."""
 
-        def move(value):
-            if not isinstance(value, Tensor):
-                return value
+        def move(value: Tensor) -> Tensor:
             return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
 
-        moved = {f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "regions"}
-        return HandModel(**moved, regions={key: move(value) for key, value in self.regions.items()})
+        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        tensors = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+        moved = {name: move(value) for name, value in tensors.items()}
+        if all(moved[name] is tensors[name] for name in tensors):
+            return self
+        return dataclasses.replace(self, **moved, regions={key: move(value) for key, value in self.regions.items()})
 
 
 @functools.lru_cache(maxsize=1)

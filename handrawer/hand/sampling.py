@@ -1,8 +1,8 @@
 """Random plausible hand poses, vectorised: what ``anatomy.sample_angles`` does.
 
-Fingers do not move by themselves: neighbours curl together, the outer joints follow the middle ones (DIP = 2/3 PIP, Lin,
-Wu & Huang 2000), a bent finger cannot spread, and fingers do not pass through each other. A candidate pose is drawn from
-a mixture, brought under these rules, and of a few candidates the one whose fingers touch least is kept.
+Fingers do not move by themselves: neighbours curl together, the outer joints follow the middle ones (DIP = 2/3 PIP,
+Lin, Wu & Huang 2000), a bent finger cannot spread, and fingers do not pass through each other. A candidate pose is drawn
+from a mixture, brought under these rules, and of a few candidates the one whose fingers touch least is kept.
 """
 
 from __future__ import annotations
