@@ -78,15 +78,20 @@ def _draw(canvas: Tensor, frame: Frame, normals: Tensor, visible: Tensor, opacit
 def _label(canvas: Tensor, frame: Frame) -> None:
     for place, hand in enumerate(frame.hands):
         if hand.enabled:
-            _badge(canvas, hand, f"{place} {hand.side}")
+            _badge(canvas, hand, str(place), f" {hand.side}")
 
 
-def _badge(canvas: Tensor, hand: Hand, text: str) -> None:
-    """A small plate in the hand's colour at the upper left corner of its box, kept inside the picture."""
+def _badge(canvas: Tensor, hand: Hand, number: str, side: str) -> None:
+    """A small plate in the hand's colour at the upper left corner of its box, kept inside the picture.
+
+    The side is left out where the plate would be large against the hand: its colour says it too.
+    """
     from PIL import Image, ImageDraw
 
     height, width = canvas.shape[:2]
     letters = font(max(11, min(width, height) // 24))
+    roomy = letters.getlength(number + side) < 0.5 * float(hand.box[2] - hand.box[0]) * width
+    text = number + side if roomy else number
     left, top, right, bottom = letters.getbbox(text)
     gap = max(2, int(bottom - top) // 3)
     plate = Image.new("L", (int(right - left) + 2 * gap, int(bottom - top) + 2 * gap), 0)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .zbuffer import make_buffer
+
 NEAR = 1e-3
 """Faces with a vertex nearer than this (metres) are dropped: they are at or behind the camera."""
-
-_DEPTH_BITS = 31  # a positive float32 has its sign bit clear, and its bits then sort as an integer
-_NOTHING = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,7 @@ def rasterise_covered(
     if order is not None:
         ranks = torch.unique(order.to(points.device), return_inverse=True)[1]
         rank = ranks[torch.div(seen.index, max(faces.shape[0], 1), rounding_mode="floor")]
-    # Some back ends (Metal) have no 64-bit integer scatter-minimum.
-    buffer_type = _PackedBuffer if points.device.type in ("cpu", "cuda") else _SeparateBuffer
-    buffer = buffer_type(pictures * height * width, seen.index.shape[0], rank, points.device)
+    buffer = make_buffer(pictures * height * width, seen.index.shape[0], rank, points.device)
     for start, stop in _pieces(seen.ends, max_fragments):
         buffer.add(*_fragments(seen, start, stop, width))
     return _shade(buffer.nearest(), seen, faces.shape[0], (pictures, height, width))
@@ -318,67 +315,6 @@ def _flat_weights(edges: Tensor) -> Tensor:
     whole = edges.sum(0)
     # On a sliver all three can be zero at a pixel, and the middle of the face is as good as any point of it.
     return torch.where(whole == 0, 1 / 3, edges / whole)
-
-
-class _PackedBuffer:
-    """Nearest fragment of each pixel through one 64-bit key: rank, bits of the depth, index of the face."""
-
-    def __init__(self, pixels: int, faces: int, rank: Tensor | None, device: torch.device) -> None:
-        self._face_bits = max(faces - 1, 1).bit_length()
-        self._rank = rank
-        ranks = int(rank.max()) + 1 if rank is not None and rank.numel() else 1
-        if (ranks - 1).bit_length() + _DEPTH_BITS + self._face_bits > 63:
-            raise ValueError(f"{ranks} different orders over {faces} faces do not fit; draw fewer hands at once")
-        self._key = torch.full((pixels,), _NOTHING, dtype=torch.int64, device=device)
-
-    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
-        key = depth.view(torch.int32).to(torch.int64)
-        if self._rank is not None:
-            key |= self._rank.index_select(0, face) << _DEPTH_BITS
-        self._key.scatter_reduce_(0, pixel, (key << self._face_bits) | face, "amin")
-
-    def nearest(self) -> tuple[Tensor, Tensor]:
-        """The drawn pixels [M] int64, ascending, and their faces [M] int64, into the faces seen."""
-        pixels = torch.nonzero(self._key != _NOTHING).squeeze(1)
-        return pixels, self._key.index_select(0, pixels) & ((1 << self._face_bits) - 1)
-
-
-class _SeparateBuffer:
-    """The same result through one scatter-minimum each for rank, depth and face, in 32 bits."""
-
-    def __init__(self, pixels: int, faces: int, rank: Tensor | None, device: torch.device) -> None:
-        self._none = 2**31 - 1
-        if faces >= self._none:
-            raise ValueError(f"{faces} faces are too many; draw fewer hands at once")
-        self._rank = rank
-        self._best_rank = torch.full((pixels,), torch.inf, device=device)
-        self._best_depth = torch.full((pixels,), torch.inf, device=device)
-        self._best_face = torch.full((pixels,), self._none, dtype=torch.int32, device=device)
-
-    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
-        if self._rank is not None:
-            rank = self._rank[face].to(torch.float32)
-            before = self._best_rank.clone()
-            self._best_rank.scatter_reduce_(0, pixel, rank, "amin")
-            # What a lower rank covers is forgotten, as if it had never been drawn.
-            beaten = self._best_rank < before
-            self._best_depth[beaten] = torch.inf
-            self._best_face[beaten] = self._none
-            pixel, face, depth = _where(rank == self._best_rank[pixel], pixel, face, depth)
-        before = self._best_depth.clone()
-        self._best_depth.scatter_reduce_(0, pixel, depth, "amin")
-        self._best_face[self._best_depth < before] = self._none
-        pixel, face = _where(depth == self._best_depth[pixel], pixel, face)
-        self._best_face.scatter_reduce_(0, pixel, face.to(torch.int32), "amin")
-
-    def nearest(self) -> tuple[Tensor, Tensor]:
-        pixels = torch.nonzero(self._best_face != self._none).squeeze(1)
-        return pixels, self._best_face[pixels].to(torch.int64)
-
-
-def _where(chosen: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    places = torch.nonzero(chosen).squeeze(1)
-    return tuple(value[places] for value in values)
 
 
 def _shade(nearest: tuple[Tensor, Tensor], seen: _Seen, faces: int, size: tuple[int, int, int]) -> Covered:

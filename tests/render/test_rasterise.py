@@ -5,6 +5,7 @@ import torch
 
 from handrawer.render import rasterise as module
 from handrawer.render.rasterise import Fragments, interpolate, rasterise
+from handrawer.render.zbuffer import SeparateBuffer
 
 
 def random_scene(generator, meshes=3, faces=6, height=19, width=31, pictures=2):
@@ -46,7 +47,7 @@ def test_32_bit_buffer_gives_the_same(generator, monkeypatch, limit, ordered):
     points, faces, picture = random_scene(generator, meshes=6, faces=9)
     order = torch.tensor([1, 0, 1, 2, 2, -5]) if ordered else None
     packed = rasterise(points, faces, picture, 2, 19, 31, order=order)
-    monkeypatch.setattr(module, "_PackedBuffer", module._SeparateBuffer)
+    monkeypatch.setattr(module, "make_buffer", SeparateBuffer)
     assert same(packed, rasterise(points, faces, picture, 2, 19, 31, order=order, max_fragments=limit))
 
 
