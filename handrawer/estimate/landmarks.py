@@ -1,0 +1,261 @@
+"""Pictures to 21 landmarks a hand: MediaPipe's hand landmarker, with the networks that ship with HanDrawer.
+
+mediapipe is imported at first use. Its landmarkers are kept for the life of the process, because making one takes a
+tenth of a second; they are used under a lock and closed when Python ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TASK_FILE = Path(__file__).with_name("hand_landmarker.task")
+TASK_SHA256 = "1ae5a1f281c8a9dcc147d9993408fc187756205dde3c1bc014bb3ce69ecaba82"
+
+LEAST_SIDE = 4  # pixels; a smaller picture cannot show a hand
+SMALL_SIDE = 256  # pixels; smaller pictures are enlarged to this, the networks look at crops of 192 and 224
+LARGE_SIDE = 2048  # pixels; larger ones are reduced, since the networks sample them without smoothing
+KEPT_LANDMARKERS = 4
+MOST_HANDS = 20  # MediaPipe's list for one look; callers' limits are applied afterwards
+
+# A look at a part of the picture finds small hands, but also takes fragments and faces for hands: what it finds must
+# lie wholly inside the part, fill a fair share of it, and be none of the hands that are known already.
+PART_FILL = 0.22
+PART_EDGE = 0.02
+PARTS_LEAST_SIDE = 192  # pixels; parts smaller than the palm detector's input show nothing new
+SAME_HAND_DISTANCE = 0.15  # mean distance of joints over the larger hand's size
+SAME_PLACE = 0.4  # share of the smaller box that two boxes have in common
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """One hand as the detector sees it."""
+
+    points: Tensor
+    """[21, 2] float32, normalised picture coordinates; may lie outside [0, 1]."""
+    world: Tensor
+    """[21, 3] float32 metres, x right, y down, z away from the camera, origin in the middle of the hand."""
+    side: str
+    """``"left"`` or ``"right"``, the person's own."""
+    score: float
+    """0 to 1: how sure the network is of the side, the only certainty that MediaPipe tells; the presence of a hand has
+    passed the detector's ``min_confidence``."""
+
+
+class LandmarkDetector:
+    """Finds the hands in one picture.
+
+    Args:
+        max_hands: at most so many are returned, the largest first.
+        min_confidence: 0 to 1, how sure the landmark network must be that it sees a hand.
+        thorough: look at overlapping parts of the picture as well, and let the palm detector be less sure, which finds
+            more small and overlapping hands in some ten times the time. Without it the picture is looked at once, as
+            MediaPipe does: the plain judge for scores.
+
+    Calling it is deterministic and safe from any thread.
+
+    Raises:
+        ImportError: on first use without mediapipe.
+        FileNotFoundError: where the networks' file is missing or damaged.
+    """
+
+    def __init__(self, max_hands: int = 10, min_confidence: float = 0.5, thorough: bool = False):
+        if max_hands < 1:
+            raise ValueError(f"max_hands is {max_hands}: the detector must be allowed at least one hand.")
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence}, it must lie between 0 and 1.")
+        self.max_hands = max_hands
+        self.min_confidence = min_confidence
+        self.thorough = thorough
+
+    def __call__(self, picture: Tensor) -> list[Landmarks]:
+        """The hands in a picture [H, W, 3], float in [0, 1] (clamped; NaN counts as 0), largest first."""
+        if picture.dim() != 3 or picture.shape[-1] != 3:
+            raise ValueError(f"The detector takes a picture [height, width, 3], got {tuple(picture.shape)}.")
+        height, width = picture.shape[:2]
+        if max(height, width) < LEAST_SIDE:
+            return []
+        picture = torch.nan_to_num(picture.detach().to("cpu", torch.float32), nan=0.0).clamp(0, 1)
+        size = torch.tensor([width, height], dtype=torch.float32)
+        palm = self.min_confidence * (0.6 if self.thorough else 1.0)
+        hands = _distinct(_look(picture, palm, self.min_confidence), size)
+        if self.thorough:
+            for part in _parts(width, height):
+                for hand in _look_at_part(picture, part, palm, self.min_confidence):
+                    if not any(_same_place(hand, known, size) for known in hands):
+                        hands.append(hand)
+        hands.sort(key=lambda hand: -_extent(hand, size))
+        return hands[: self.max_hands]
+
+
+def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
+    """One look at a picture [H, W, 3], clean float in [0, 1].
+
+    It is padded to a square first: in other shapes MediaPipe's turned crops are sheared a little.
+    """
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = F.pad(picture.permute(2, 0, 1), (0, side - width, 0, side - height))[None]
+    wanted = min(max(side, SMALL_SIDE), LARGE_SIDE)
+    if wanted != side:
+        mode = "bicubic" if wanted > side else "area"
+        square = F.interpolate(square, size=(wanted, wanted), mode=mode)
+    pixels = (square[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
+    result = _detect(pixels, palm, presence)
+    scale = torch.tensor([side / width, side / height])
+    return [
+        Landmarks(
+            points=torch.tensor([(p.x, p.y) for p in points]) * scale,
+            world=torch.tensor([(p.x, p.y, p.z) for p in world]),
+            side=handedness[0].category_name.lower(),
+            score=float(handedness[0].score),
+        )
+        for handedness, points, world in zip(
+            result.handedness, result.hand_landmarks, result.hand_world_landmarks, strict=True
+        )
+    ]
+
+
+def _parts(width: int, height: int) -> Iterator[tuple[int, int, int]]:
+    """Overlapping square parts of a picture, (x, y, side) in pixels: halves first, then thirds of the longer side."""
+    for divisor in (2, 3):
+        side = round(max(width, height) / divisor)
+        if side < PARTS_LEAST_SIDE:
+            return
+        for y in _starts(height, side):
+            for x in _starts(width, side):
+                yield x, y, side
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where parts begin along one edge, so that neighbours share at least half."""
+    room = length - side
+    if room <= 0:
+        return [0]
+    steps = -(-room // (side // 2))
+    return [round(room * i / steps) for i in range(steps + 1)]
+
+
+def _look_at_part(picture: Tensor, part: tuple[int, int, int], palm: float, presence: float) -> list[Landmarks]:
+    x, y, side = part
+    cut = picture[y : y + side, x : x + side]
+    height, width = picture.shape[:2]
+    seen = torch.tensor([cut.shape[1], cut.shape[0]], dtype=torch.float32)
+    found = []
+    for hand in _look(cut, palm, presence):
+        pixels = hand.points * seen
+        low, high = pixels.amin(dim=0), pixels.amax(dim=0)
+        margin = PART_EDGE * side
+        cut_off = (low < margin) & (torch.tensor([x, y]) > 0)
+        cut_off |= (high > seen - margin) & (torch.tensor([x + side, y + side]) < torch.tensor([width, height]))
+        if bool(cut_off.any()) or float((high - low).max()) < PART_FILL * side:
+            continue
+        points = (pixels + torch.tensor([x, y])) / torch.tensor([width, height])
+        found.append(Landmarks(points, hand.world, hand.side, hand.score))
+    return found
+
+
+def _extent(hand: Landmarks, size: Tensor) -> float:
+    """The longer side of the hand's box in pixels."""
+    pixels = hand.points * size
+    return float((pixels.amax(dim=0) - pixels.amin(dim=0)).max())
+
+
+def _distinct(hands: list[Landmarks], size: Tensor) -> list[Landmarks]:
+    """One of each hand that was found twice: the more certain one."""
+    kept: list[Landmarks] = []
+    for hand in sorted(hands, key=lambda hand: -hand.score):
+        reach = [SAME_HAND_DISTANCE * max(_extent(hand, size), _extent(other, size)) for other in kept]
+        apart = [float(((hand.points - other.points) * size).norm(dim=-1).mean()) for other in kept]
+        if all(a > r for a, r in zip(apart, reach, strict=True)):
+            kept.append(hand)
+    return kept
+
+
+def _same_place(hand: Landmarks, other: Landmarks, size: Tensor) -> bool:
+    """Whether two hands' boxes cover each other so far that the second look may have seen the first one's hand."""
+    a, b = hand.points * size, other.points * size
+    low = torch.maximum(a.amin(dim=0), b.amin(dim=0))
+    high = torch.minimum(a.amax(dim=0), b.amax(dim=0))
+    common = (high - low).clamp_min(0).prod()
+    smaller = min((p.amax(dim=0) - p.amin(dim=0)).prod() for p in (a, b))
+    return bool(common > SAME_PLACE * smaller)
+
+
+_LOCK = threading.Lock()
+_LANDMARKERS: OrderedDict[tuple[float, float], Any] = OrderedDict()
+
+
+def _detect(pixels: np.ndarray, palm: float, presence: float) -> Any:
+    """MediaPipe's result for square pixels [S, S, 3] uint8."""
+    with _LOCK:
+        mediapipe = _mediapipe()
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+        return _landmarker(mediapipe, palm, presence).detect(image)
+
+
+def _mediapipe() -> Any:
+    try:
+        import mediapipe
+    except ImportError as error:
+        raise ImportError(
+            "Finding hands in pictures needs mediapipe: install it with `pip install mediapipe` into the Python that "
+            f"runs this. ({error})"
+        ) from error
+    return mediapipe
+
+
+def _landmarker(mediapipe: Any, palm: float, presence: float) -> Any:
+    """The landmarker with these thresholds; the one that was used longest ago is closed. Call under the lock."""
+    key = (palm, presence)
+    if key in _LANDMARKERS:
+        _LANDMARKERS.move_to_end(key)
+        return _LANDMARKERS[key]
+    tasks = mediapipe.tasks
+    options = tasks.vision.HandLandmarkerOptions(
+        base_options=tasks.BaseOptions(model_asset_buffer=read_task()),
+        num_hands=MOST_HANDS,
+        min_hand_detection_confidence=palm,
+        min_hand_presence_confidence=presence,
+    )
+    _LANDMARKERS[key] = tasks.vision.HandLandmarker.create_from_options(options)
+    if len(_LANDMARKERS) > KEPT_LANDMARKERS:
+        _LANDMARKERS.popitem(last=False)[1].close()
+    return _LANDMARKERS[key]
+
+
+def read_task(path: Path = TASK_FILE) -> bytes:
+    """The bytes of the landmark networks' bundle, checked against its SHA-256; FileNotFoundError otherwise."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The landmark networks are missing ({path}): install HanDrawer again, or make the file with "
+            "scripts/make_landmarker.py."
+        )
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != TASK_SHA256:
+        raise FileNotFoundError(
+            f"The landmark networks' file is damaged ({path}, {len(data):,} bytes): install HanDrawer again, or make "
+            "the file with scripts/make_landmarker.py."
+        )
+    return data
+
+
+@atexit.register
+def close_landmarkers() -> None:
+    """Close every landmarker; the next picture makes new ones. Runs by itself when Python ends."""
+    with _LOCK:
+        while _LANDMARKERS:
+            _LANDMARKERS.popitem()[1].close()
