@@ -56,6 +56,8 @@ LIGHT_SETUPS = {
     "cool": ((-0.3, -0.6, -0.75), 0.55, 0.50, (0.89, 0.98, 1.07)),
 }
 CREASE_WIDTH = 0.0010  # metres
+# How much a fold takes from red, green and blue. Heavier ones look drawn on, and MediaPipe finds fewer palms.
+FOLD_DEPTH = (0.15, 0.22, 0.24)
 # The palm's heart, head and life line as quadratic curves, drawn by eye on the open hand. Each is three points
 # (towards the thumb, from the wrist towards the fingers) in palm lengths, wrist to middle knuckle.
 PALM_LINES = (
@@ -242,7 +244,7 @@ def _folds(seen: _Seen, skin: Skin) -> Tensor:
     along = ((rest[:, None] - skin.joints[seen.finger]) * skin.axes[seen.finger]).sum(-1)
     crease = torch.exp(-((along.abs().amin(-1) / CREASE_WIDTH) ** 2)) * (0.3 + 0.7 * palm)
     place = (rest[:, :2] / skin.palm_length)[None, None]
-    line = F.grid_sample(skin.lines, place, align_corners=False)[0, 0, 0] * ((palm - 0.6) * 4).clamp(0, 1)
+    line = F.grid_sample(skin.lines, place, align_corners=False)[0, 0, 0] * 0.7 * ((palm - 0.6) * 4).clamp(0, 1)
     return torch.maximum(crease, torch.where(seen.finger == 5, line, 0.0))
 
 
@@ -256,10 +258,10 @@ def _albedo(scene: Scene, seen: _Seen, skin: Skin, seed: int) -> Tensor:
     colour = back + (front - back) * palm[:, None]
     colour = colour + tip[:, None] * torch.tensor([0.03, -0.035, -0.03], device=device)
     folds = _folds(seen, skin)[:, None]
-    colour = colour * (1 - folds * torch.tensor([0.30, 0.42, 0.44], device=device))
+    colour = colour * (1 - folds * torch.tensor(FOLD_DEPTH, device=device))
     painted = (scene.nails > 0).float()[seen.row, None]
     nails = _table(NAIL_COLOURS, scene.nails)[seen.row]
-    nails = painted * nails + (1 - painted) * (0.45 * nails + 0.55 * front)
+    nails = painted * nails + (1 - painted) * (0.25 * nails + 0.75 * front)
     colour = colour + (nails - colour) * ((nail - 0.5) * 6 + 0.5).clamp(0, 1)[:, None]
     return torch.where(sleeve[:, None] > 0.5, _table(SLEEVE_COLOURS, scene.sleeve)[seen.row], colour)
 
@@ -334,7 +336,7 @@ def draw_pictures(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256
     seen, depth = _look(scene, model, skin, big)
     colour = _shade(scene, seen, _albedo(scene, seen, skin, seed), seed)
     palm_metres = (scene.posed.joints[:, 9] - scene.posed.joints[:, 0]).norm(dim=-1)
-    colour = colour * (1 - 0.45 * _contact_shade(depth, palm_metres).flatten()[seen.place])[:, None]
+    colour = colour * (1 - 0.25 * _contact_shade(depth, palm_metres).flatten()[seen.place])[:, None]
     canvas = torch.zeros(count * big * big, 4, device=colour.device)
     canvas[seen.place] = torch.cat([colour, torch.ones_like(colour[:, :1])], -1)
     canvas = F.avg_pool2d(rearrange(canvas, "(n h w) c -> n c h w", h=big, w=big), 2)

@@ -102,39 +102,37 @@ def _euler(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     return einsum(about(2, roll), about(0, pitch), about(1, yaw), "n a b, n b c, n c d -> n a d")
 
 
-def nameless_angles(u: Tensor, limits: Tensor) -> Tensor:
-    """Random poses whose fingers move together.
+def nameless_angles(u: Tensor, named: Tensor) -> Tensor:
+    """Random poses without a name: every finger lies between those of two named gestures.
 
     Args:
-        u: [N, 2 * D + 6] uniform in [0, 1).
-        limits: [D, 2] radians.
+        u: [N, 17] uniform in [0, 1).
+        named: [G, D] radians, the named gestures.
 
     Returns:
-        [N, D] radians inside the limits: each finger has a curl, neighbours share half of it, and every joint adds
-        a little of its own.
+        [N, D] radians. Fingers agree in a half of the poses' gestures, so that neighbours often move together.
     """
-    count = len(limits)
-    own, common, fingers = u[:, :count], u[:, count : count + 1], u[:, count + 1 : count + 6]
-    names = [name.split("_")[0] for name in ANGLE_NAMES]
-    order = ["thumb", "index", "middle", "ring", "little"]
-    finger = torch.tensor([order.index(name) for name in names], device=u.device)
-    curls = torch.stack([fingers[:, 0], *[0.5 * fingers[:, k] + 0.5 * fingers[:, max(k - 1, 1)] for k in range(1, 5)]], 1)
-    curls = (0.8 * curls + 0.2 * common) ** 1.5  # more open than closed hands
-    flexing = torch.tensor(["flex" in name for name in ANGLE_NAMES], device=u.device)
-    share = torch.where(flexing, 0.8 * curls[:, finger] + 0.2 * own, 0.2 + 0.6 * own)
-    low, high = limits[:, 0].clamp_min(-0.12), limits[:, 1]  # far hyper-extension is rare
-    low = torch.where(flexing, low, limits[:, 0])
-    return low + share * (high - low)
+    fingers = ("thumb", "index", "middle", "ring", "little")
+    finger = torch.tensor([fingers.index(name.split("_")[0]) for name in ANGLE_NAMES], device=u.device)
+    count = len(named)
+    own = (u[:, :10].reshape(-1, 5, 2) * count).long()
+    shared = (u[:, 15:17] * count).long()[:, None]
+    together = u[:, 10:15, None] < 0.5
+    chosen = torch.where(together, shared, own)[:, finger]  # [N, D, 2]
+    column = torch.arange(named.shape[1], device=u.device)
+    first, second = (named[chosen[..., k], column] for k in range(2))
+    # The first number of a finger's choice serves again for how far it is on the way: its low digits are independent.
+    way = (u[:, :10:2] * 97 % 1)[:, finger]
+    return first + (second - first) * way
 
 
 def _angles(seed: int, index: Tensor, gesture: Tensor) -> Tensor:
     device = index.device
     limits = LIMITS.to(device, torch.float32)
     named = torch.stack([gesture_angles(name) for name in GESTURE_NAMES]).to(device, torch.float32)
-    count = named.shape[1]
-    noise = normals(seed, index, count, stream=1) * ANGLE_NOISE
-    random = nameless_angles(uniforms(seed, index, 2 * count + 6, stream=2), limits)
-    angles = torch.where((gesture == NAMELESS)[:, None], random, named[gesture.clamp_max(NAMELESS - 1)] + noise)
+    noise = normals(seed, index, named.shape[1], stream=1) * ANGLE_NOISE
+    random = nameless_angles(uniforms(seed, index, 17, stream=2), named)
+    angles = torch.where((gesture == NAMELESS)[:, None], random, named[gesture.clamp_max(NAMELESS - 1)]) + noise
     return torch.maximum(torch.minimum(angles, limits[:, 1]), limits[:, 0])
 
 

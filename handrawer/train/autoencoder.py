@@ -18,6 +18,7 @@ from ..mini.scene import Scene, draw_scenes
 from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
 
 log = logging.getLogger("handrawer")
+CROPS = 2  # of each picture: drawing costs about as much as a step
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     fails first (colour).
     """
     loss = F.l1_loss(made, wanted)
-    for dims in ((0, 1), (1, 0)):
-        a, b = (x[..., dims[0] :, dims[1] :] - x[..., : x.shape[-2] - dims[0], : x.shape[-1] - dims[1]] for x in (made, wanted))
-        loss = loss + F.l1_loss(a, b)
+    loss = loss + F.l1_loss(made.diff(dim=-1), wanted.diff(dim=-1)) + F.l1_loss(made.diff(dim=-2), wanted.diff(dim=-2))
     return loss + 2.0 * F.l1_loss(F.avg_pool2d(made, 8), F.avg_pool2d(wanted, 8))
 
 
@@ -103,17 +102,17 @@ def train_autoencoder(
 
     while (done := clock.progress(step)) < 1:
         generator = step_generator(config.seed, step, device)
-        index = torch.arange(step * config.batch, (step + 1) * config.batch, device=device)
-        scene = draw_scenes(config.seed, index, model)
+        drawn = config.batch // CROPS
+        scene = draw_scenes(config.seed, torch.arange(step * drawn, (step + 1) * drawn, device=device), model)
         pictures = draw_pictures(scene, model, skin, seed=config.seed)
-        wanted = crop_hands(pictures, scene, config.crop, generator) * 2 - 1
+        wanted = torch.cat([crop_hands(pictures, scene, config.crop, generator) for _ in range(CROPS)]) * 2 - 1
         wanted = wanted.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             latent = vae.encode(wanted).latents
             noise = torch.randn(latent.shape, generator=generator, device=device) * config.noise
             made = vae.decode(latent + noise.to(latent)).sample
         error = reconstruction_loss(made.float(), wanted)
-        loss = error + 0.02 * latent_loss(latent.float())
+        loss = error + 0.1 * latent_loss(latent.float())
         optimizer.param_groups[0]["lr"] = learning_rate(config.rate, step, done, config.warmup)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapter.handrawer import HanDrawer, HanDrawerConfig, HandInputs, hand_inputs_from_tensors
-from ..adapter.hooks import apply_residuals
-from ..adapter.ppzp import box_in_cells, full_window, silhouette_share
+from ..adapter.handrawer import HandInputs, HanDrawer, hand_inputs_from_tensors
 from ..adapter.unet import UNetDescription, describe_diffusers
 from ..hand.model import HandModel
+from ..hand.skinning import PosedHand
 from ..mini.modules import SCHEDULER_CONFIG, make_text_encoder, make_tokenizer, make_unet, tokenize
 from ..mini.scene import Scene
+from ..render.rasterise import rasterise
 from .data import Batch, Samples, batch_at, drop_text
 from .losses import clean_error, denoising_loss, hand_loss
 from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
@@ -48,6 +49,7 @@ class DiffusionConfig:
         drop_text: share of samples with the empty prompt.
         hand_weight: weight of the hand reconstruction loss beside the denoising loss.
         control: whether to train the control base beside it.
+        compile: whether to compile the UNets' forward pass (pays on a GPU after a minute or two).
     """
 
     seed: int = 2
@@ -62,6 +64,7 @@ class DiffusionConfig:
     drop_text: float = 0.1
     hand_weight: float = 0.5
     control: bool = True
+    compile: bool = False
 
 
 class Base(nn.Module):
@@ -76,9 +79,40 @@ class Base(nn.Module):
         """Token ids [B, 77] to text features [B, 77, D]."""
         return self.text(tokens).last_hidden_state
 
-    def forward(self, noisy: Tensor, time: Tensor, text: Tensor) -> Tensor:
-        """v of latents [B, 4, h, w] at times [B] int64."""
-        return self.unet(noisy, time, text, return_dict=False)[0]
+    def forward(self, noisy: Tensor, time: Tensor, text: Tensor, residuals: dict[int, Tensor]) -> Tensor:
+        """v of latents [B, 4, h, w] at times [B] int64; residuals are added to the encoder's blocks by number."""
+        return denoise(self.unet, noisy, time, text, residuals)
+
+
+def denoise(unet: Any, noisy: Tensor, time: Tensor, text: Tensor, residuals: dict[int, Tensor]) -> Tensor:
+    """The forward pass of a UNet2DConditionModel with residuals added to its encoder's blocks.
+
+    The same function as `apply_residuals` makes with hooks (a test compares them), but without hooks, which
+    torch.compile would compile anew at every step.
+    """
+    embedding = unet.time_embedding(unet.time_proj(time).to(noisy.dtype))
+    skips: list[Tensor] = []
+
+    def keep(h: Tensor) -> Tensor:
+        h = h + residuals[len(skips)].to(h.dtype) if len(skips) in residuals else h
+        skips.append(h)
+        return h
+
+    h = keep(unet.conv_in(noisy))
+    for block in unet.down_blocks:
+        attentions = getattr(block, "attentions", [None] * len(block.resnets))
+        for resnet, attention in zip(block.resnets, attentions, strict=True):
+            h = resnet(h, embedding)
+            h = keep(h if attention is None else attention(h, encoder_hidden_states=text, return_dict=False)[0])
+        for downsampler in block.downsamplers or []:
+            h = keep(downsampler(h))
+    h = unet.mid_block(h, embedding, encoder_hidden_states=text)
+    for block in unet.up_blocks:
+        count = len(block.resnets)
+        taken, skips = tuple(skips[-count:]), skips[:-count]
+        more = {"encoder_hidden_states": text} if hasattr(block, "attentions") else {}
+        h = block(hidden_states=h, temb=embedding, res_hidden_states_tuple=taken, **more)
+    return unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
 
 
 def noise_levels(device: torch.device | str) -> tuple[Tensor, Tensor]:
@@ -97,32 +131,55 @@ def scene_inputs(scene: Scene, model: HandModel, raster: int) -> HandInputs:
     )
 
 
+def hand_mask(scene: Scene, model: HandModel, height: int, width: int) -> Tensor:
+    """Share of each latent cell that the hand covers, [B, 1, height, width]; drawn at two pixels a cell."""
+    scale = torch.tensor([2.0 * width, 2.0 * height], device=scene.focal.device)
+    pixels = torch.cat([scene.project(scene.posed.vertices) * scale, scene.posed.vertices[..., 2:]], -1)
+    picture = torch.arange(len(pixels), device=pixels.device)
+    drawn = rasterise(pixels, model.faces, picture, len(pixels), 2 * height, 2 * width)
+    return F.avg_pool2d(drawn.covered[:, None].float(), 2)
+
+
 @dataclass(frozen=True)
 class Drops:
-    """What each sample goes without: [B] bool each."""
+    """What each sample goes without.
 
-    hand: Tensor
+    Attributes:
+        kept: how many samples have a hand: the first ones of the batch, so that the adapter runs on them alone.
+        text: [B] bool.
+        box_only: [kept] bool.
+    """
+
+    kept: int
     text: Tensor
     box_only: Tensor
 
 
 def draw_drops(config: DiffusionConfig, count: int, generator: torch.Generator, device: torch.device) -> Drops:
-    """Independent draws; `box_only` counts only where the hand is kept."""
-    u = torch.rand(3, count, generator=generator, device=device)
-    return Drops(u[0] < config.drop_hand, u[1] < config.drop_text, u[2] < config.box_only)
+    """Hands are dropped in a fixed share of every batch, the rest is drawn independently."""
+    kept = round(count * (1 - config.drop_hand))
+    u = torch.rand(2, count, generator=generator, device=device)
+    return Drops(kept, u[0] < config.drop_text, (u[1] < config.box_only)[:kept])
+
+
+def first_scenes(scene: Scene, count: int) -> Scene:
+    """The first scenes of a batch."""
+    values = {f.name: getattr(scene, f.name) for f in fields(scene)}
+    posed = values.pop("posed")
+    cut = PosedHand(*(getattr(posed, f.name)[:count] for f in fields(posed)))
+    return Scene(**{name: value[:count] for name, value in values.items()}, posed=cut)
 
 
 class Trainer:
     """The joint run: networks, optimiser, averages, exact resume."""
 
-    def __init__(self, config: DiffusionConfig, adapter_config: HanDrawerConfig | None, model: HandModel) -> None:
+    def __init__(self, config: DiffusionConfig, model: HandModel) -> None:
         self.config, self.model = config, model
         self.device = model.template.device
         torch.manual_seed(config.seed)
         self.guided = Base().to(self.device)
         self.description: UNetDescription = describe_diffusers(self.guided.unet, "v_prediction")
-        adapter_config = adapter_config or HanDrawerConfig.for_description(self.description)
-        self.adapter = HanDrawer(adapter_config, model).to(self.device)
+        self.adapter = HanDrawer.create(self.description, model.to("cpu")).to(self.device)
         self.arms: dict[str, nn.Module] = {"guided": self.guided, "adapter": self.adapter}
         if config.control:
             torch.manual_seed(config.seed)  # the control starts from the same weights
@@ -133,6 +190,7 @@ class Trainer:
         self.averages = {name: Average(arm, config.decay) for name, arm in self.arms.items()}
         self.clock = Clock(config.steps, config.minutes)
         self.step = 0
+        self.denoise = torch.compile(denoise, dynamic=False) if config.compile else denoise
         self.a, self.s = noise_levels(self.device)
         tokenizer = make_tokenizer()
         self.empty = tokenize(tokenizer, [""])[0].to(self.device)
@@ -157,10 +215,9 @@ class Trainer:
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         tokens = drop_text(batch.tokens, drops.text, self.empty)
         with torch.no_grad():
-            inputs = scene_inputs(batch.scene, self.model, self.adapter.config.raster)
+            inputs = scene_inputs(first_scenes(batch.scene, drops.kept), self.model, self.adapter.config.raster)
             height, width = batch.latents.shape[-2:]
-            box = box_in_cells(inputs.box, height, width)
-            mask = silhouette_share(inputs.geometry[:, 0], box, full_window(0, height, width, self.device))[:, None]
+            mask = hand_mask(batch.scene, self.model, height, width)
         found: dict[str, Tensor] = {}
 
         def add(name: str, prediction: Tensor) -> None:
@@ -171,14 +228,17 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             text = self.guided.encode(tokens)
             residuals = self.adapter.residuals(
-                self.adapter.encode(inputs), height, width, text,
-                drop_text=drops.text, drop_hand=drops.hand, box_only=drops.box_only,
+                self.adapter.encode(inputs), height, width, text[: drops.kept],
+                drop_text=drops.text[: drops.kept], box_only=drops.box_only,
             )  # fmt: skip
-            with apply_residuals(self.guided.unet, self.description, residuals):
-                add("guided", self.guided(noisy, time, text))
+            rest = count - drops.kept
+            padded = {k: torch.cat([r, r.new_zeros(rest, *r.shape[1:])]) for k, r in residuals.items()}
+            add("guided", self.denoise(self.guided.unet, noisy, time, text, padded))
             if "control" in self.arms:
                 control = self.arms["control"]
-                add("control", control(noisy, time, control.encode(tokens)))
+                # Zeros rather than no residuals: the same compiled function then serves both.
+                nothing = {k: torch.zeros_like(r) for k, r in padded.items()}
+                add("control", self.denoise(control.unet, noisy, time, control.encode(tokens), nothing))
         return found
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -126,7 +126,7 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
     spread = samples.latents.float().std(dim=(0, 2, 3))
     journal(f"samples {len(samples)} in {time.monotonic() - started:.0f} s, latent std {spread.tolist()}")
     del vae
-    trainer = Trainer(config.diffusion, None, model)
+    trainer = Trainer(config.diffusion, model)
     counts = {k: sum(p.numel() for p in v.parameters()) for k, v in trainer.arms.items()}
     journal(f"parameters {counts}")
     trainer.run(samples, out, journal)
