@@ -16,7 +16,7 @@ from .fusion import LevelFusion, describe_cells, look_up
 from .gcn import MeshEncoder
 from .inputs import HandInputs, hand_inputs, hand_inputs_from_tensors
 from .mesh_graph import build_graph
-from .ppzp import Window, box_in_cells, covered_cells, footprint, full_window, shares, silhouette_share
+from .ppzp import Window, box_in_cells, cell_coverage, covered_cells, full_window, shares, silhouette_share
 from .unet import UNetDescription
 
 __all__ = ["HanDrawer", "HanDrawerConfig", "HandInputs", "HandTokens", "hand_inputs", "hand_inputs_from_tensors"]
@@ -157,15 +157,20 @@ class HanDrawer(nn.Module):
         if drop_hand is not None:
             weight = torch.where(drop_hand.to(inputs.weight.device), 0, inputs.weight)
             tokens = HandTokens(tokens.tokens, dataclasses.replace(inputs, weight=weight))
+        if not dense:
+            order = torch.tensor(_fixed_order(inputs), dtype=torch.int64, device=inputs.box.device)
+            tokens = tokens.hand(order)
+            drop_text, box_only = (None if drop is None else drop[order] for drop in (drop_text, box_only))
         hands, words = self._memories(tokens, text, text_mask, drop_text, box_only)
-        silhouettes = self._silhouettes(tokens.inputs, box_only)
+        inputs = tokens.inputs
+        silhouettes = self._silhouettes(inputs, box_only)
+        box = box_in_cells(inputs.box, latent_height, latent_width)
         found: dict[int, Tensor] = {}
         for level in self.config.unet.levels:
             window = full_window(level, latent_height, latent_width, inputs.box.device)
-            box = box_in_cells(inputs.box, latent_height, latent_width)
-            weight = self._weights(tokens.inputs, box, silhouettes, window, (latent_height, latent_width))
+            weight = self._weights(inputs, box, silhouettes, window)
             fill = self._dense if dense else self._gathered
-            found |= fill(level, tokens.inputs, box, window, weight, hands, words, box_only)
+            found |= fill(level, inputs, box, window, weight, hands, words, box_only)
         if not self.training:
             counters.count("fusion")
         return {site.block: found[site.block] for site in self.config.unet.sites}
@@ -213,12 +218,10 @@ class HanDrawer(nn.Module):
 
     @staticmethod
     @torch.no_grad()
-    def _weights(
-        inputs: HandInputs, box: Tensor, silhouettes: Tensor, window: Window, latent: tuple[int, int]
-    ) -> Tensor:
+    def _weights(inputs: HandInputs, box: Tensor, silhouettes: Tensor, window: Window) -> Tensor:
         """[N, h, w] footprint coverage times the share between hands times the hand's weight."""
         with torch.autocast(box.device.type, enabled=False):
-            coverage = footprint(inputs.box, window.level, *latent)
+            coverage = cell_coverage(box, window)
             weight = coverage
             if not inputs.alone:
                 silhouette = silhouette_share(silhouettes, box, window)
@@ -232,11 +235,11 @@ class HanDrawer(nn.Module):
         return {block: empty[block].index_add(0, inputs.picture, m) for block, m in maps.items()}
 
     def _gathered(self, level, inputs, box, window, weight, hands, words, box_only) -> dict[int, Tensor]:
-        """Hand by hand, on the cells that its box touches, added in an order that the list's order does not change."""
+        """Hand by hand, on the cells that its box touches; the hands come in a fixed order."""
         sites = [site for site in self.config.unet.sites if site.level == level]
         size = (window.height, window.width)
         maps = {s.block: torch.zeros(inputs.pictures, s.channels, *size, device=box.device) for s in sites}
-        for k in _fixed_order(inputs):
+        for k in range(len(inputs)):
             part = covered_cells(box[k : k + 1], window)
             if part is None or not bool(weight[k].any()):
                 continue

@@ -7,6 +7,7 @@ hand and not the picture.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,12 +119,23 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     left = torch.tensor([hand.side == "left" for _, hand in chosen], device=device)
     weight = torch.tensor([float(hand.weight) for _, hand in chosen], device=device)
     projected = _project(vertices, camera[:, 0], camera[:, 1], camera[:, 2], sizes[picture])
-    inputs = _inputs(vertices, projected, left, model, raster, picture, sizes, weight)
+    # One by one: in a batch the last bits of a hand could depend on the others.
+    each = [slice(i, i + 1) for i in range(len(chosen))]
+    parts = [_inputs(vertices[i], projected[i], left[i], model, raster, picture[i], sizes, weight[i]) for i in each]
+    inputs = join_inputs(parts, picture, sizes)
     if len(torch.unique(picture)) == len(picture):
         return inputs
     order = torch.tensor([hand.z_order or 0 for _, hand in chosen], device=device)
     visible = _visible(inputs.box, projected, vertices[..., 2], picture, order, model, raster)
     return dataclasses.replace(inputs, visible=visible, alone=False)
+
+
+def join_inputs(parts: Sequence[HandInputs], picture: Tensor, sizes: Tensor, alone: bool = True) -> HandInputs:
+    """The hands of all parts as one, with a new picture index [N], picture sizes [B, 2] and `alone`."""
+    kept = ("picture", "sizes", "alone")
+    names = [f.name for f in dataclasses.fields(HandInputs) if f.name not in kept]
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return HandInputs(**tensors, picture=picture, sizes=sizes, alone=alone)
 
 
 def _check(hand: Hand, model: HandModel) -> None:

@@ -66,6 +66,12 @@ def axis_coverage(box: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
+def cell_coverage(box: Tensor, window: Window) -> Tensor:
+    """Share of each cell's area inside each box [N, 4] (latent cells): [N, h, w], exactly 0 outside."""
+    rows, columns = axis_coverage(box, window)
+    return rows[:, :, None] * columns[:, None, :]
+
+
 def footprint(box: Tensor, level: int, latent_height: int, latent_width: int) -> Tensor:
     """Share of each cell's area inside each box.
 
@@ -73,8 +79,7 @@ def footprint(box: Tensor, level: int, latent_height: int, latent_width: int) ->
     Returns [N, h, w] in 0..1 for the grid that a latent of the given size has at ``level``; exactly 0 outside.
     """
     window = full_window(level, latent_height, latent_width, box.device)
-    rows, columns = axis_coverage(box_in_cells(box, latent_height, latent_width), window)
-    return rows[:, :, None] * columns[:, None, :]
+    return cell_coverage(box_in_cells(box, latent_height, latent_width), window)
 
 
 def covered_cells(box: Tensor, window: Window) -> Window | None:
@@ -92,7 +97,9 @@ def silhouette_share(visible: Tensor, box: Tensor, window: Window) -> Tensor:
     """
     rows = overlap_matrix(window.rows, raster_edges(box[:, 1], box[:, 3], visible.shape[1]))
     columns = overlap_matrix(window.columns, raster_edges(box[:, 0], box[:, 2], visible.shape[2]))
-    return rows @ visible @ columns.transpose(1, 2)
+    # Hand by hand: a batched product could round a hand differently beside others.
+    each = zip(rows, visible, columns, strict=True)
+    return torch.stack([a @ b @ c.T for a, b, c in each]) if len(box) else rows @ visible @ columns.transpose(1, 2)
 
 
 def shares(coverage: Tensor, silhouette: Tensor, picture: Tensor, pictures: int) -> Tensor:

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from handrawer.adapter.handrawer import HanDrawer, hand_inputs_from_tensors
-from handrawer.adapter.inputs import HandInputs
+from handrawer.adapter.inputs import HandInputs, join_inputs
 from handrawer.adapter.unet import describe_diffusers
 from handrawer.hand.model import load_open_hand
 
+torch.set_num_threads(1)  # the networks are so small that threads only wait for each other
 TINY = {"width": 32, "heads": 2, "graph_widths": (8, 16, 32), "raster": 48, "frequencies": 4}
 
 
@@ -36,7 +37,8 @@ def randomise_projections(adapter: HanDrawer, seed: int = 0) -> HanDrawer:
     with torch.no_grad():
         for fusion in adapter.fusions.values():
             for projection in fusion.sites.values():  # pyright: ignore
-                projection.weight.copy_(torch.randn(projection.weight.shape, generator=generator))
+                weight = projection.weight  # pyright: ignore
+                weight.copy_(torch.randn(weight.shape, generator=generator))  # pyright: ignore
     return adapter
 
 
@@ -71,8 +73,13 @@ def place(model):
         left = torch.zeros(len(at), dtype=torch.bool) if left is None else torch.tensor(left)
         mirror = torch.where(left, -1.0, 1.0)[:, None, None] * torch.tensor([1.0, 0, 0]) + torch.tensor([0.0, 1, 1])
         vertices = model.template * mirror + at[:, None]
-        half = torch.full((len(at),), 0.5)
-        return hand_inputs_from_tensors(vertices, half * 3, half, half, width, height, left, model, raster)
+        half = torch.full((1,), 0.5)
+        # One by one, as hand_inputs does, so that a hand is the same to the last bit beside others.
+        parts = [
+            hand_inputs_from_tensors(v[None], half * 3, half, half, width, height, side[None], model, raster)
+            for v, side in zip(vertices, left, strict=True)
+        ]
+        return join_inputs(parts, torch.arange(len(at)), torch.tensor([[width, height]]).expand(len(at), 2))
 
     return make
 
