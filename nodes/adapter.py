@@ -11,6 +11,7 @@ CATEGORY = "HanDrawer"
 MINI = "HanDrawer mini (comes with HanDrawer)"
 UNETS = "diffusion_models"
 
+
 def run_time_controls() -> list[io.Input]:
     """Strength and range, the same on every node that steers."""
     return [
@@ -64,7 +65,9 @@ class HanDrawerEncodeHands(io.ComfyNode):
                 "of latent of the same shape, any prompt, seed and strength."
             ),
             inputs=[
-                types.HanDrawerModel.Input("handrawer", tooltip="The adapter, from Load HanDrawer mini or Load HanDrawer."),
+                types.HanDrawerModel.Input(
+                    "handrawer", tooltip="The adapter, from Load HanDrawer mini or Load HanDrawer."
+                ),
                 types.Hands.Input(
                     "hands", tooltip="The hands, on a picture of the shape that will be made (see Place Hands)."
                 ),

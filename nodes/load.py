@@ -78,4 +78,7 @@ class HanDrawerLoad(io.ComfyNode):
             raise ValueError(
                 f"handrawer_name: {handrawer_name} is not in models/handrawer any more; put it back or choose another."
             )
-        return io.NodeOutput(network.load_network(path))
+        try:
+            return io.NodeOutput(network.load_network(path))
+        except ValueError as error:
+            raise ValueError(f"handrawer_name: {error}") from error

@@ -34,7 +34,9 @@ def read_config(folder: Path, name: str = "config.json") -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"The small model's file {path} is missing: fetch HanDrawer again, it comes with it.") from None
+        raise ValueError(
+            f"The small model's file {path} is missing: fetch HanDrawer again, it comes with it."
+        ) from None
     except ValueError as error:
         raise ValueError(f"The small model's file {path} is damaged ({error}): fetch HanDrawer again.") from error
 

@@ -1,5 +1,6 @@
 """One server for all tests here; skipped, with the reason, where no ComfyUI can be started at all."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import checkout
+from tests.nodes.random_mini import write_adapter, write_mini
 from tests.host.server import HostError, Server, install, python
 
 
@@ -29,7 +31,16 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if place is None:
         pytest.skip("no ComfyUI checkout: set COMFYUI_PATH, or clone ComfyUI to ~/ComfyUI")
     base = tmp_path_factory.mktemp("host") / "base"
-    install(base)
+    pack = install(base)
+    weights = pack / "handrawer" / "mini" / "weights"
+    if not (weights / "unet").exists():  # a checkout without trained weights: any weights show that the nodes work
+        write_mini(weights)
+        write_adapter(weights / "handrawer.safetensors", weights)
+    (base / "models" / "handrawer").mkdir()
+    shutil.copy(weights / "handrawer.safetensors", base / "models" / "handrawer" / "mine.safetensors")
+    (base / "models" / "handrawer" / "damaged.safetensors").write_bytes(b"not a file of tensors")
+    (base / "models" / "diffusion_models").mkdir()
+    shutil.copy(weights / "handrawer.safetensors", base / "models" / "diffusion_models" / "no_unet.safetensors")
     try:
         server = Server(place, base)
     except HostError as error:

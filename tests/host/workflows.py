@@ -26,6 +26,19 @@ def photo_to_picture(picture: str = "hands.png", *, seed: int = 1, strength: flo
     }  # fmt: skip
 
 
+def gesture_to_picture(*, seed: int = 1, strength: float = 1.0, steps: int = 2, cfg: float = 3.0) -> dict:
+    """A gesture instead of a photo: nothing is estimated."""
+    workflow = photo_to_picture(seed=seed, strength=strength, steps=steps)
+    for name in ("1", "2", "4", "5"):
+        del workflow[name]
+    workflow["3"] = node(
+        "HanDrawerGesture", gesture="peace", side="left", x=0.5, y=0.5, size=0.7, yaw=10.0, pitch=0.0, roll=-5.0,
+        width=256, height=256,
+    )  # fmt: skip
+    workflow["12"]["inputs"]["cfg"] = cfg
+    return workflow
+
+
 def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}
 

@@ -39,3 +39,11 @@ def load_adapter(nodes, mini_folder: Path, tmp_path_factory: pytest.TempPathFact
         return nodes("network").load_network(path)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def nodes_package(plugin: ModuleType):
+    """The package nodes/, with its folder registered as the host does."""
+    package = importlib.import_module(f"{plugin.__name__}.nodes")
+    importlib.import_module(f"{plugin.__name__}.nodes.folders").register()
+    return package

@@ -38,7 +38,9 @@ def write_mini(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def write_adapter(path: Path, folder: Path, *, trained: bool = True, negative_hand: str = "same", seed: int = 5) -> Path:
+def write_adapter(
+    path: Path, folder: Path, *, trained: bool = True, negative_hand: str = "same", seed: int = 5
+) -> Path:
     """An adapter for the model in `folder`: random throughout, or fresh (projections zero) if not `trained`.
 
     The projections are large enough for residuals of about the features' own size.

@@ -113,7 +113,10 @@ def test_previews_show_the_decoder_s_colours(mini):
         (lambda folder: next((folder / "vae").glob("*.safetensors")).unlink(), "one .safetensors file"),
         (lambda folder: next((folder / "unet").glob("*.safetensors")).write_bytes(b"\x08" * 40), "is damaged"),
         (lambda folder: change(folder / "unet" / "config.json", act_fn="relu"), "act_fn is 'relu'"),
-        (lambda folder: change(folder / "unet" / "config.json", block_out_channels=[64, 96, 192]), "no whole multiples"),
+        (
+            lambda folder: change(folder / "unet" / "config.json", block_out_channels=[64, 96, 192]),
+            "no whole multiples",
+        ),
         (lambda folder: change(folder / "unet" / "config.json", layers_per_block=2), "do not fit its config.json"),
         (lambda folder: change(folder / "text_encoder" / "config.json", num_hidden_layers=1), "do not fit"),
         (lambda folder: change(folder / "scheduler" / "scheduler_config.json", beta_schedule="odd"), "noise schedule"),

@@ -1,0 +1,212 @@
+"""The pack in a real ComfyUI server: loading, running, caching, refusing."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.host.server import ROOT, Server
+from tests.host.workflows import gesture_to_picture, node, photo_to_picture, sampler, without_handrawer
+
+NODES = (
+    "HanDrawerExamplePicture", "HanDrawerEstimateHands", "HanDrawerGesture", "HanDrawerPlaceHands",
+    "HanDrawerRenderHands", "HanDrawerLoadMini", "HanDrawerLoad", "HanDrawerEncodeHands", "HanDrawerApply",
+    "HanDrawerUNetLoader",
+)  # fmt: skip
+
+
+def picture_of(host: Server, outputs: dict, name: str) -> np.ndarray:
+    """The first picture of a node, [H, W, 3] uint8."""
+    return np.asarray(Image.open(io.BytesIO(host.picture(outputs[name]["images"][0]))).convert("RGB"))
+
+
+def draw(host: Server, workflow: dict) -> np.ndarray:
+    return picture_of(host, host.succeed(workflow), "14")
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_node_is_there_and_explains_itself(host: Server, name: str):
+    info = host.get(f"/object_info/{name}").get(name)
+    assert info, host.tail(60)
+    assert info["category"] == "HanDrawer" and info["description"]
+    inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    for key, definition in inputs.items():
+        assert definition[1].get("tooltip"), f"input {key} has no tooltip"
+    assert len(info["output_tooltips"]) == len(info["output"]) and all(info["output_tooltips"])
+    assert all(label and not label.endswith("_out") for label in info["output_name"])
+    help_page = host.bytes(f"/extensions/HanDrawer/docs/{name}.md").decode()
+    for key in inputs:
+        assert f"**{key}**" in help_page, f"the help page does not explain {key}"
+
+
+def test_no_other_node_is_registered(host: Server):
+    found = {name for name, info in host.get("/object_info").items() if info.get("category") == "HanDrawer"}
+    assert found == set(NODES)
+
+
+def test_the_start_takes_less_than_half_a_second(host: Server):
+    times = re.findall(r"([\d.]+) seconds(?: \(IMPORT FAILED\))?: .*HanDrawer", host.text())
+    assert len(times) == 1
+    assert float(times[0]) < 0.5
+
+
+def test_a_gesture_steers_the_picture(host: Server):
+    steered = draw(host, gesture_to_picture())
+    assert steered.shape == (256, 256, 3)
+    base = draw(host, without_handrawer(gesture_to_picture()))
+    assert np.abs(steered.astype(int) - base).mean() > 1
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_strength_0_and_taking_the_node_out_give_the_base_picture(host: Server, cfg: float):
+    base = draw(host, without_handrawer(gesture_to_picture(seed=3, cfg=cfg)))
+    assert np.array_equal(draw(host, gesture_to_picture(seed=3, strength=0.0, cfg=cfg)), base)
+    assert not np.array_equal(draw(host, gesture_to_picture(seed=3, cfg=cfg)), base)
+    # and again, after a steered picture
+    assert np.array_equal(draw(host, without_handrawer(gesture_to_picture(seed=3, cfg=cfg))), base)
+
+
+def test_seed_and_strength_run_no_estimation_gcn_or_fusion_again(host: Server):
+    draw(host, photo_to_picture(seed=11))
+    before = host.counters()
+    assert all(count > 0 for count in before.values()), before
+    first = draw(host, photo_to_picture(seed=12))
+    assert host.counters() == before, "another seed"
+    second = draw(host, photo_to_picture(seed=12, strength=0.5))
+    assert host.counters() == before, "another strength"
+    assert not np.array_equal(first, second)
+    changed = photo_to_picture(seed=12)
+    changed["8"]["inputs"]["text"] = "a right hand, dark skin, bare arm, grey background"
+    draw(host, changed)
+    after = host.counters()
+    assert after["fusion"] == before["fusion"] + 1, "one new prompt"
+    assert (after["estimate"], after["encode"]) == (before["estimate"], before["encode"])
+
+
+def test_the_same_workflow_queued_twice_gives_the_same_picture(host: Server):
+    first = draw(host, gesture_to_picture(seed=21))
+    draw(host, gesture_to_picture(seed=22))
+    assert np.array_equal(draw(host, gesture_to_picture(seed=21)), first)
+
+
+def test_the_example_picture_s_hand_is_found_and_drawn(host: Server):
+    outputs = host.succeed(photo_to_picture(seed=5))
+    depth = picture_of(host, outputs, "5")
+    assert depth.shape == (256, 256, 3) and 0.05 < (depth > 0).mean() < 0.9
+    overlay = picture_of(host, outputs, "2")
+    assert overlay.shape[2] == 3
+
+
+def test_no_hand_is_no_error(host: Server):
+    workflow = photo_to_picture(seed=31)
+    workflow["1"] = node("EmptyImage", width=300, height=200, batch_size=1, color=0x808080)
+    workflow["15"] = node("PreviewAny", source=["2", 2])
+    workflow["16"] = node("MaskToImage", mask=["4", 4])
+    workflow["17"] = node("PreviewImage", images=["16", 0])
+    outputs = host.succeed(workflow)
+    assert picture_of(host, outputs, "5").max() == 0, "black depth"
+    assert picture_of(host, outputs, "17").max() == 0, "empty mask"
+    assert "hand" in outputs["15"]["text"][0].lower()
+    assert np.array_equal(picture_of(host, outputs, "14"), draw(host, without_handrawer(workflow)))
+
+
+def test_odd_pictures(host: Server):
+    """One pixel, and one with alpha: no hand, no error."""
+    from_alpha = Image.new("RGBA", (64, 40), (120, 90, 60, 100))
+    from_alpha.save(host.base / "input" / "alpha.png")
+    for image in (
+        node("EmptyImage", width=1, height=1, batch_size=1, color=0),
+        node("LoadImage", image="alpha.png"),
+        node("JoinImageWithAlpha", image=["20", 0], alpha=["21", 0]),
+    ):
+        workflow = photo_to_picture(seed=32)
+        workflow["20"] = node("EmptyImage", width=64, height=64, batch_size=2, color=0)
+        workflow["21"] = node("SolidMask", value=0.5, width=64, height=64)
+        workflow["1"] = image
+        host.succeed(workflow)
+
+
+def without_place(workflow: dict) -> None:
+    workflow["7"]["inputs"]["hands"] = ["2", 0]
+    workflow["11"]["inputs"].update(width=512, height=128)
+
+
+def with_another_picture(workflow: dict) -> None:
+    workflow["19"] = node("EmptyImage", width=256, height=256, batch_size=1, color=0)
+    workflow["3"]["inputs"]["image"] = ["19", 0]
+
+
+def with_file(name: str) -> Callable[[dict], None]:
+    def change(workflow: dict) -> None:
+        workflow["18"] = node("HanDrawerLoad", handrawer_name=name)
+        workflow["7"]["inputs"]["handrawer"] = ["18", 0]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda w: w["3"]["inputs"].update(hand=7), r"^hand: there is no hand 7 .*numbered 0 to"),
+        (lambda w: w["10"]["inputs"].update(start_percent=0.8, end_percent=0.2), r"^start_percent: 0\.8 lies after"),
+        (without_place, r"^features: .*Place Hands"),
+        (with_file("damaged.safetensors"), r"^handrawer_name: damaged\.safetensors is damaged"),
+        (with_another_picture, r"^image: it has 256 x 256 pixels, but the hands"),
+    ],
+)
+def test_errors_are_sentences_that_name_the_input_and_the_remedy(host: Server, change, sentence: str):
+    workflow = photo_to_picture(seed=41)
+    change(workflow)
+    said = host.fail(workflow)
+    assert re.search(sentence, said), said
+
+
+def test_an_output_without_its_input_blocks_only_what_needs_it(host: Server):
+    """What the sentence says is tested beside the node; it reaches the page alone, not the history."""
+    workflow = gesture_to_picture(seed=51)
+    del workflow["10"]["inputs"]["negative"]
+    assert "14" not in host.succeed(workflow)
+    workflow["12"]["inputs"]["negative"] = ["9", 0]  # past the node
+    assert "14" in host.succeed(workflow)
+
+
+def test_a_file_of_the_user_s_folder_does_the_same(host: Server):
+    workflow = gesture_to_picture(seed=61)
+    expected = draw(host, workflow)
+    with_file("mine.safetensors")(workflow)
+    assert np.array_equal(draw(host, workflow), expected)
+
+
+def test_the_unet_loader_steers_without_the_prompts(host: Server):
+    workflow = gesture_to_picture(seed=71)
+    workflow["18"] = node(
+        "HanDrawerUNetLoader", unet_name="HanDrawer mini (comes with HanDrawer)", features=["7", 0], strength=1.0,
+        start_percent=0.0, end_percent=1.0,
+    )  # fmt: skip
+    del workflow["10"]
+    workflow["12"] = sampler(["18", 0], ["8", 0], ["9", 0], ["11", 0], seed=71)
+    loaded = draw(host, workflow)
+    # the same as an apply node which the prompts do not pass
+    applied = gesture_to_picture(seed=71)
+    applied["12"] = sampler(["10", 0], ["8", 0], ["9", 0], ["11", 0], seed=71)
+    assert np.array_equal(draw(host, applied), loaded)
+    workflow["18"]["inputs"]["unet_name"] = "no_unet.safetensors"
+    assert host.fail(workflow).startswith("unet_name: ComfyUI cannot tell which kind of model no_unet")
+
+
+def test_shipped_workflows_know_all_their_nodes_and_have_thumbnails(host: Server):
+    listed = host.get("/workflow_templates")["HanDrawer"]
+    files = sorted((ROOT / "workflows").glob("*.json"))
+    assert sorted(listed) == [file.stem for file in files] and files
+    known = host.get("/object_info")
+    for file in files:
+        workflow = json.loads(file.read_text(encoding="utf-8"))
+        kinds = {entry["type"] for entry in workflow["nodes"]} - {"Note", "MarkdownNote"}
+        assert kinds <= set(known), kinds - set(known)
+        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", workflow["id"])
+        with Image.open(file.with_suffix(".jpg")) as thumbnail:
+            assert thumbnail.format == "JPEG"
