@@ -269,7 +269,7 @@ def _turn(axis: Tensor, angle: Tensor) -> Tensor:
 
 
 def _angle_about(axis: Tensor, rotation: Tensor) -> Tensor:
-    """The angles about axes [K, 3] whose turns are nearest to rotations [B, K, 3, 3] (greatest trace(turn^T rotation))."""
+    """Angles about axes [K, 3] whose turns are nearest to rotations [B, K, 3, 3] (greatest trace(turn^T rotation))."""
     along = torch.einsum("ki,bkij,kj->bk", axis, rotation, axis)
     trace = torch.diagonal(rotation, dim1=-2, dim2=-1).sum(dim=-1)
     r = rotation

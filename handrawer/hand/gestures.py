@@ -14,8 +14,11 @@ from .anatomy import ANGLE_NAMES, LIMITS
 # Fingers: MCP flexion, MCP abduction, PIP flexion, DIP flexion.
 _THUMB_OUT = (-48, 22, 5, 0, 5)
 _THUMB_BESIDE = (-20, 12, 8, 0, 8)
-_THUMB_OVER = (-12, 38, 40, 0, 55)
-_THUMB_ACROSS = (0, 40, 40, 0, 45)
+_THUMB_ON_INDEX = (-28, 42, 26, 0, 79)
+_THUMB_ON_MIDDLE = (-35, 37, 49, 0, 48)
+_THUMB_ON_RING = (-21, 36, 52, 0, 52)
+_THUMB_ON_LITTLE = (-4, 34, 48, 0, 41)
+_THUMB_IN_PALM = (-10, 26, 52, 0, 50)
 _INDEX_CURLED, _MIDDLE_CURLED = (82, -3, 100, 60), (85, 0, 102, 60)
 _RING_CURLED, _LITTLE_CURLED = (86, -4, 102, 60), (88, -8, 98, 60)
 
@@ -41,22 +44,25 @@ def _gesture(name: str, title: str, thumb, index, middle, ring, little, tags: tu
 GESTURES: dict[str, Gesture] = {
     gesture.name: gesture
     for gesture in (
-        _gesture("open", "Open hand", _THUMB_OUT, (3, 6, 5, 3), (3, 0, 5, 3), (3, 5, 5, 3), (3, 9, 5, 3), ("straight",)),
-        _gesture("fist", "Fist", _THUMB_OVER, _INDEX_CURLED, _MIDDLE_CURLED, _RING_CURLED, _LITTLE_CURLED, ("closed",)),
-        _gesture("point", "Pointing", _THUMB_OVER, (3, 0, 4, 3), _MIDDLE_CURLED, _RING_CURLED, _LITTLE_CURLED),
-        _gesture("peace", "Peace sign", _THUMB_OVER, (3, 12, 4, 3), (3, -10, 4, 3), _RING_CURLED, _LITTLE_CURLED),
-        _gesture("ok", "OK sign", (-15, 50, 15, 0, 30), (48, 0, 55, 35), (15, 0, 12, 8), (8, 4, 10, 6), (3, 9, 8, 5),
+        _gesture("open", "Open hand", _THUMB_OUT, (3, 6, 5, 3), (3, 0, 5, 3), (3, 5, 5, 3), (3, 9, 5, 3),
+                 ("straight",)),
+        _gesture("fist", "Fist", _THUMB_ON_INDEX, _INDEX_CURLED, _MIDDLE_CURLED, _RING_CURLED, _LITTLE_CURLED,
+                 ("closed",)),
+        _gesture("point", "Pointing", _THUMB_ON_MIDDLE, (3, 0, 4, 3), _MIDDLE_CURLED, _RING_CURLED, _LITTLE_CURLED),
+        _gesture("peace", "Peace sign", _THUMB_ON_RING, (3, 12, 4, 3), (3, -10, 4, 3), _RING_CURLED, _LITTLE_CURLED),
+        _gesture("ok", "OK sign", (-25, 48, 14, 0, 28), (47, 2, 51, 30), (14, 0, 14, 8), (8, 4, 12, 6), (4, 9, 8, 5),
                  ("contact",)),
         _gesture("thumbs_up", "Thumbs up", (-60, 5, -5, 0, -10), _INDEX_CURLED, _MIDDLE_CURLED, _RING_CURLED,
                  _LITTLE_CURLED),
-        _gesture("pinch", "Pinch", (-10, 50, 20, 0, 20), (55, 0, 45, 20), (60, 0, 55, 35), (65, 0, 60, 38),
-                 (68, 0, 60, 38), ("contact",)),
+        _gesture("pinch", "Pinch", (-24, 47, 14, 0, 15), (51, 0, 44, 18), (66, 0, 72, 45), (74, -2, 80, 50),
+                 (80, -4, 80, 50), ("contact",)),
         _gesture("relaxed", "Relaxed hand", (-35, 30, 15, 0, 20), (22, 2, 28, 15), (27, 0, 33, 18), (30, 1, 36, 20),
                  (32, 3, 36, 20)),
-        _gesture("three", "Three fingers", _THUMB_ACROSS, (3, 10, 4, 3), (3, 0, 4, 3), (3, 9, 4, 3), (80, -5, 90, 55)),
-        _gesture("four", "Four fingers", _THUMB_ACROSS, (3, 5, 4, 3), (3, 0, 4, 3), (3, 5, 4, 3), (3, 10, 4, 3)),
+        _gesture("three", "Three fingers", _THUMB_ON_LITTLE, (3, 10, 4, 3), (3, 0, 4, 3), (3, 9, 4, 3),
+                 (80, -5, 90, 55)),
+        _gesture("four", "Four fingers", _THUMB_IN_PALM, (3, 5, 4, 3), (3, 0, 4, 3), (3, 5, 4, 3), (3, 10, 4, 3)),
         _gesture("call", "Call me", (-60, 18, -5, 0, -10), _INDEX_CURLED, _MIDDLE_CURLED, _RING_CURLED, (3, 20, 4, 3)),
-        _gesture("rock", "Rock on", _THUMB_OVER, (3, 4, 4, 3), _MIDDLE_CURLED, _RING_CURLED, (3, 12, 4, 3)),
+        _gesture("rock", "Rock on", _THUMB_ON_MIDDLE, (3, 4, 4, 3), _MIDDLE_CURLED, _RING_CURLED, (3, 12, 4, 3)),
         _gesture("spread", "Fingers spread wide", (-65, 18, -5, 0, -8), (-5, 18, 2, 0), (-5, 0, 2, 0), (-5, 15, 2, 0),
                  (-5, 24, 2, 0), ("straight",)),
         _gesture("flat", "Fingers together", _THUMB_BESIDE, (3, -5, 4, 3), (3, 0, 4, 3), (3, -5, 4, 3), (3, -10, 4, 3),

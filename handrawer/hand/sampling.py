@@ -1,8 +1,8 @@
 """Random plausible hand poses, vectorised: what ``anatomy.sample_angles`` does.
 
 Fingers do not move by themselves: neighbours curl together, the outer joints follow the middle ones (DIP = 2/3 PIP,
-Lin, Wu & Huang 2000), a bent finger cannot spread, and fingers do not pass through each other. A candidate pose is drawn
-from a mixture, brought under these rules, and of a few candidates the one whose fingers touch least is kept.
+Lin, Wu & Huang 2000), a bent finger cannot spread, and fingers do not pass through each other. A candidate pose is
+drawn from a mixture, brought under these rules, and of a few candidates the one whose fingers touch least is kept.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _CHUNK = 8192
 
 # Radii of the bones' flesh in metres, thumb then fingers, base to tip, and how much of a touch is only pressed flesh.
 _RADII = ((0.011, 0.010, 0.009),) + ((0.0090, 0.0080, 0.0072),) * 3 + ((0.0080, 0.0070, 0.0063),)
+_RADII_OF_BALLS = torch.tensor(_RADII).repeat_interleave(4, dim=1)
+_PALM_RADIUS = 0.0115
 _SOFT = 0.005
 
 
@@ -125,6 +127,9 @@ def _obey_rules(angles: Tensor, draw: _Draw) -> Tensor:
     # The collateral ligaments tighten as the knuckle bends: no spreading in a fist.
     bent = angles[:, _MCP].clamp(0, math.pi / 2)
     angles[:, _ABDUCTION] = angles[:, _ABDUCTION] * bent.cos().clamp_min(0.15)
+    # Across the palm the thumb must stand off it: its metacarpal cannot go through the index's.
+    across = (angles[:, 0] - math.radians(-35)).clamp_min(0)
+    angles[:, 1] = torch.maximum(angles[:, 1], math.radians(5) + 0.75 * across)
     angles = clamp_angles(angles)
     # Neighbours do not cross: fingers are parallel at least (the bases' fans are about 6.5, 0, -6.5 and -12 degrees).
     index, middle, ring, little = (angles[:, a] for a in _ABDUCTION)
@@ -137,30 +142,33 @@ def _obey_rules(angles: Tensor, draw: _Draw) -> Tensor:
 
 
 def finger_overlap(model: HandModel, angles: Tensor) -> Tensor:
-    """[n] how deep the flesh of different fingers overlaps at worst, metres, beyond what soft flesh gives.
+    """[n] how deep the flesh of different fingers, or of a finger's end and the palm, overlaps at worst.
 
-    Bones are told by four balls each; the thumb is held against all fingers, and each finger against the next.
+    Metres, beyond what soft flesh gives. Bones are told by balls; the thumb is held against all fingers, each finger
+    against the next, the thumb's and the fingers' ends against the palm.
     """
-    centres, radii = _balls(model, angles)
-    pairs = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4)]
+    fingers, palm = _balls(model, angles)
+    radii = _RADII_OF_BALLS.to(angles)
     worst = torch.zeros(angles.shape[0], device=angles.device, dtype=angles.dtype)
-    for one, other in pairs:
-        distance = torch.cdist(centres[:, one], centres[:, other])
-        depth = radii[one][:, None] + radii[other][None] - distance - _SOFT
+    for one, other in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4)):
+        depth = radii[one][:, None] + radii[other][None] - torch.cdist(fingers[:, one], fingers[:, other])
         worst = torch.maximum(worst, depth.flatten(1).amax(dim=1))
-    return worst
+    for finger in range(5):
+        ends = slice(6 if finger == 0 else 8, None)
+        depth = radii[finger, ends][:, None] + _PALM_RADIUS - torch.cdist(fingers[:, finger, ends], palm)
+        worst = torch.maximum(worst, depth.flatten(1).amax(dim=1))
+    return (worst - _SOFT).clamp_min(0)
 
 
 def _balls(model: HandModel, angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres [n, 5, 12, 3] and radii [5, 12] of four balls on each of three bones a finger.
-
-    The thumb's metacarpal is left out of the way of the fingers' by starting from its middle.
-    """
+    """Centres [n, 5, 12, 3] of four balls on each of three bones a finger, and [n, 16, 3] of the palm's."""
     joints = _joint_positions(model, angles)
     share = torch.tensor([0.25, 0.5, 0.75, 1.0], device=angles.device, dtype=angles.dtype)
     centres = torch.lerp(joints[:, :, :-1, None], joints[:, :, 1:, None], share[:, None])
-    radii = torch.tensor(_RADII, device=angles.device, dtype=angles.dtype).repeat_interleave(4, dim=1)
-    return centres.flatten(2, 3), radii
+    knuckles = joints[:, 1:, 0]
+    share = torch.tensor([0.4, 0.55, 0.7, 0.85], device=angles.device, dtype=angles.dtype)
+    palm = knuckles[:, :, None] * share[:, None]  # the wrist is the origin
+    return centres.flatten(2, 3), palm.flatten(1, 2)
 
 
 def _joint_positions(model: HandModel, angles: Tensor) -> Tensor:
