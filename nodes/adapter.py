@@ -21,7 +21,7 @@ def run_time_controls() -> list[io.Input]:
             min=0.0,
             max=2.0,
             step=0.05,
-            tooltip="How strongly the hand steers the picture. 0 gives the picture of the model alone, to the last bit.",
+            tooltip="How strongly the hand steers the picture. 0 gives the picture of the model alone.",
         ),
         io.Float.Input(
             "start_percent",
@@ -29,7 +29,7 @@ def run_time_controls() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Share of the sampling after which the hand begins to steer. The pose is decided early: leave it 0.",
+            tooltip="Share of the sampling after which the hand begins to steer. Poses are decided early: leave it 0.",
         ),
         io.Float.Input(
             "end_percent",
@@ -65,9 +65,7 @@ class HanDrawerEncodeHands(io.ComfyNode):
                 "of latent of the same shape, any prompt, seed and strength."
             ),
             inputs=[
-                types.HanDrawerModel.Input(
-                    "handrawer", tooltip="The adapter, from Load HanDrawer mini or Load HanDrawer."
-                ),
+                types.HanDrawerModel.Input("handrawer", tooltip="From Load HanDrawer mini or Load HanDrawer."),
                 types.Hands.Input(
                     "hands", tooltip="The hands, on a picture of the shape that will be made (see Place Hands)."
                 ),
@@ -109,7 +107,7 @@ class HanDrawerApply(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="The negative prompt. Whether it gets the hand as well follows how the adapter was trained.",
+                    tooltip="The negative prompt. Whether it gets the hand too follows how the adapter was trained.",
                 ),
             ],
             outputs=[

@@ -85,7 +85,7 @@ class HanDrawerEstimateHands(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, max_hands: int, min_confidence: float) -> io.NodeOutput:
-        from ..handrawer.estimate import estimate_hands
+        from ..handrawer.estimate.estimate import estimate_hands
         from ..handrawer.render.overlay import draw_overlay
 
         image = pictures.check_image(image, "image")
@@ -290,11 +290,10 @@ class HanDrawerRenderHands(io.ComfyNode):
         from ..handrawer.render.skeleton import draw_skeleton
 
         if image is None:
-            frame = hands.frames[0]
-            image = torch.zeros(len(hands.frames), frame.height, frame.width, 3)
+            below = torch.zeros(len(hands.frames), hands.frames[0].height, hands.frames[0].width, 3)
         else:
-            image = pictures.check_image(image, "image")
-            placing.check_sizes(hands, image)
+            below = pictures.check_image(image, "image").cpu()
+            placing.check_sizes(hands, below)
         device = mm.get_torch_device()
         with torch.inference_mode(False), torch.no_grad():
             maps = render_hands(
@@ -304,7 +303,7 @@ class HanDrawerRenderHands(io.ComfyNode):
                 device=device if device.type == "cuda" else "cpu",  # other devices lack what the rasteriser needs
             )
             skeleton = draw_skeleton(hands)
-            overlay = draw_overlay(image.clone().cpu(), hands)
+            overlay = draw_overlay(below, hands)
         depth = maps.depth[..., None].expand(*maps.depth.shape, 3)
         found = (depth, maps.normals, maps.parts, skeleton, maps.mask, overlay)
         return io.NodeOutput(*(picture.to(mm.intermediate_device()) for picture in found))

@@ -128,13 +128,13 @@ def load_unet(
     named = diffusers_unet.host_weights(weights, unet_config)
 
     class HanDrawerMini(comfy.supported_models_base.BASE):
-        unet_extra_config = {}  # the default would set the number of channels a head
-        supported_inference_dtypes = [torch.float32]  # so small that the same picture everywhere is worth more
         memory_usage_factor = 1.0
 
         def model_type(self, state_dict, prefix=""):
             return PREDICTION[prediction]
 
+    HanDrawerMini.unet_extra_config = {}  # the default would set the number of channels a head
+    HanDrawerMini.supported_inference_dtypes = [torch.float32]  # small: the same picture everywhere is worth more
     HanDrawerMini.latent_format = latents
     HanDrawerMini.sampling_settings = sampling_settings(scheduler)
     model_config = HanDrawerMini(unet_config)

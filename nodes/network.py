@@ -131,6 +131,8 @@ def load_network(path: str | Path) -> Network:
         ValueError: the file is missing, damaged, or of an unknown format; the sentence names it.
     """
     adapter = load(path, operations=comfy.ops.manual_cast)
+    if adapter.metadata is None:
+        raise ValueError(f"{path} does not say what it was made for: choose another file.")
     adapter.requires_grad_(False)
     patcher = comfy.model_patcher.ModelPatcher(
         adapter, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device()
@@ -193,10 +195,10 @@ def check_fit(network: Network, model) -> None:
     """
     found = describe_model(model)
     if found is None:
-        kind = type(model.model.model_config).__name__
+        kind, base = type(model.model.model_config).__name__, network.metadata.config.unet.name
         raise ValueError(
-            f"model: {network.name} was made for the UNet of {network.metadata.base}, but this MODEL ({kind}) has "
-            f"none; connect a model of the {network.metadata.base} family."
+            f"model: {network.name} was made for the UNet of {base}, but this MODEL ({kind}) has none; connect a model "
+            f"of the {base} family."
         )
     try:
         check_fits(network.metadata, found, network.name)

@@ -6,7 +6,7 @@ ADDRESS = "/handrawer/counters"
 
 
 def register() -> None:
-    """Serve the counters as JSON. The host calls this once, when it loads the pack; without a server nothing happens."""
+    """Serve the counters as JSON. The host calls this when it loads the pack; without a server nothing happens."""
     from aiohttp import web
     from server import PromptServer
 

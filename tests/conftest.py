@@ -46,7 +46,7 @@ def import_host() -> Path:
     import comfy.cli_args  # pyright: ignore[reportMissingImports]
 
     comfy.cli_args.args.cpu = True
-    import comfy.sd  # noqa: F401  # pyright: ignore[reportMissingImports]
+    import comfy.sd  # pyright: ignore[reportMissingImports]
 
     return place
 
@@ -54,7 +54,9 @@ def import_host() -> Path:
 def import_plugin() -> ModuleType:
     """This project as a package of another name, as the host imports it."""
     if PLUGIN not in sys.modules:
-        spec = importlib.util.spec_from_file_location(PLUGIN, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        spec = importlib.util.spec_from_file_location(
+            PLUGIN, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[PLUGIN] = module

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import checkout
-from tests.nodes.random_mini import write_adapter, write_mini
 from tests.host.server import HostError, Server, install, python
+from tests.nodes.random_mini import write_adapter, write_mini
 
 
 def bare_host_error(place: Path, base: Path) -> str | None:
@@ -43,7 +43,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shutil.copy(weights / "handrawer.safetensors", base / "models" / "diffusion_models" / "no_unet.safetensors")
     try:
         server = Server(place, base)
-    except HostError as error:
+    except HostError:
         why = bare_host_error(place, tmp_path_factory.mktemp("bare") / "base")
         if why is None:
             raise  # it starts without this project: the fault is ours

@@ -99,21 +99,21 @@ class Server:
             self.process.wait()
 
     def get(self, path: str):
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
             return json.loads(answer.read())
 
-    def bytes(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:  # noqa: S310
+    def read(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
             return answer.read()
 
     def queue(self, prompt: dict) -> tuple[int, dict]:
         """Post a workflow in API format: (HTTP status, answer)."""
         body = json.dumps({"prompt": prompt, "client_id": "tests"}).encode()
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"http://{self.address}/prompt", data=body, headers={"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
@@ -146,7 +146,7 @@ class Server:
 
     def picture(self, image: dict) -> bytes:
         """The file of a picture that a workflow has saved or previewed."""
-        return self.bytes(f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}")
+        return self.read(f"/view?filename={image['filename']}&subfolder={image['subfolder']}&type={image['type']}")
 
     def counters(self) -> dict[str, int]:
         return self.get("/handrawer/counters")

@@ -38,7 +38,7 @@ def test_every_node_is_there_and_explains_itself(host: Server, name: str):
         assert definition[1].get("tooltip"), f"input {key} has no tooltip"
     assert len(info["output_tooltips"]) == len(info["output"]) and all(info["output_tooltips"])
     assert all(label and not label.endswith("_out") for label in info["output_name"])
-    help_page = host.bytes(f"/extensions/HanDrawer/docs/{name}.md").decode()
+    help_page = host.read(f"/extensions/HanDrawer/docs/{name}.md").decode()
     for key in inputs:
         assert f"**{key}**" in help_page, f"the help page does not explain {key}"
 

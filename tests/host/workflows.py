@@ -7,7 +7,8 @@ def photo_to_picture(picture: str = "hands.png", *, seed: int = 1, strength: flo
         "1": node("HanDrawerExamplePicture", picture=picture),
         "2": node("HanDrawerEstimateHands", image=["1", 0], max_hands=4, min_confidence=0.5),
         "3": node(
-            "HanDrawerPlaceHands", hands=["2", 0], width=256, height=256, mode="crop", hand=0, margin=0.2, image=["1", 0]
+            "HanDrawerPlaceHands", hands=["2", 0], width=256, height=256, mode="crop", hand=0, margin=0.2,
+            image=["1", 0],
         ),
         "4": node("HanDrawerRenderHands", hands=["3", 0], depth_range="picture", normal_colours="bae"),
         "5": node("PreviewImage", images=["4", 0]),

@@ -140,12 +140,22 @@ def test_the_host_s_own_bases_are_known_by_their_shape(nodes, name):
 
     depth = {"sd15": [1, 1, 1, 1, 1, 1, 0, 0], "sdxl": [0, 0, 2, 2, 10, 10]}[name]
     output = {"sd15": [1] * 9 + [0] * 3, "sdxl": [0, 0, 0, 2, 2, 2, 10, 10, 10]}[name]
-    config = dict(
-        image_size=32, in_channels=9, out_channels=4, model_channels=320, num_res_blocks=[2] * (len(depth) // 2),
-        channel_mult=[1, 2, 4, 4][: len(depth) // 2], transformer_depth=depth, transformer_depth_output=output,
-        transformer_depth_middle=depth[-1] or 1, context_dim={"sd15": 768, "sdxl": 2048}[name],
-        use_spatial_transformer=True, legacy=False, num_head_channels=64,
-    )  # fmt: skip
+    levels = len(depth) // 2
+    config = {
+        "image_size": 32,
+        "in_channels": 9,
+        "out_channels": 4,
+        "model_channels": 320,
+        "num_res_blocks": [2] * levels,
+        "channel_mult": [1, 2, 4, 4][:levels],
+        "transformer_depth": depth,
+        "transformer_depth_output": output,
+        "transformer_depth_middle": depth[-1] or 1,
+        "context_dim": {"sd15": 768, "sdxl": 2048}[name],
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "num_head_channels": 64,
+    }
     unet = UNetModel(**config, device="meta", operations=comfy.ops.disable_weight_init)
     model = SimpleNamespace(
         model=SimpleNamespace(
