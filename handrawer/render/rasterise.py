@@ -8,6 +8,7 @@ faces or pixels; the lists are cut into pieces of bounded length, which changes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,27 +41,6 @@ class Fragments:
 
 
 @dataclass(frozen=True)
-class Covered:
-    """The M drawn pixels alone: what Fragments holds, without the empty ones.
-
-    pixel  [M] int64, ascending, flat index into [B, H, W]; size: (B, H, W)
-    face, mesh [M] int64; barycentric [3, M] float32, perspective-correct; depth [M] float32, metres
-    """
-
-    size: tuple[int, int, int]
-    pixel: Tensor
-    face: Tensor
-    mesh: Tensor
-    barycentric: Tensor
-    depth: Tensor
-
-    def spread(self, values: Tensor, empty: float = 0) -> Tensor:
-        """[M, ...] values to pictures [B, H, W, ...], `empty` where nothing is drawn; differentiable."""
-        full = values.new_full((self.size[0] * self.size[1] * self.size[2], *values.shape[1:]), empty)
-        return full.index_copy(0, self.pixel, values).reshape(*self.size, *values.shape[1:])
-
-
-@dataclass(frozen=True)
 class _Seen:
     """The K faces whose bounding boxes hold a pixel centre, mesh by mesh, face by face."""
 
@@ -74,6 +54,56 @@ class _Seen:
     rows: Tensor  # [K] int64, at least 1
     ends: Tensor  # [K] int64, running sum of the boxes' areas
     base: Tensor  # [K] int64, flat index of the first pixel of the face's picture
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The M drawn pixels alone: what Fragments holds, without the empty ones, each worked out when it is asked for."""
+
+    size: tuple[int, int, int]
+    """B, H, W."""
+    pixel: Tensor
+    """[M] int64, ascending, flat index into [B, H, W]."""
+    depth: Tensor
+    """[M] float32, metres."""
+    _winner: Tensor  # [M] int64, into the faces seen
+    _seen: _Seen
+    _faces: int
+
+    @cached_property
+    def mesh(self) -> Tensor:
+        """[M] int64."""
+        mesh = torch.div(self._seen.index, max(self._faces, 1), rounding_mode="floor")
+        return mesh.index_select(0, self._winner)
+
+    @cached_property
+    def face(self) -> Tensor:
+        """[M] int64."""
+        return torch.remainder(self._seen.index, max(self._faces, 1)).index_select(0, self._winner)
+
+    @cached_property
+    def barycentric(self) -> Tensor:
+        """[3, M] float32, perspective-correct."""
+        _, height, width = self.size
+        # 32-bit division is twice as quick on the CPU.
+        flat = self.pixel.to(torch.int32) if self.size[0] * height * width < 2**31 else self.pixel
+        row = torch.div(flat, width, rounding_mode="floor")
+        column = (flat - row * width).to(torch.float32) + 0.5
+        row = (row - torch.div(row, height, rounding_mode="floor") * height).to(torch.float32) + 0.5
+        x, y = self._seen.x.index_select(1, self._winner), self._seen.y.index_select(1, self._winner)
+        weighted = _flat_weights(_edges(x.sub_(column), y.sub_(row))).mul_(
+            self._seen.near.index_select(1, self._winner)
+        )
+        return weighted.div_(weighted.sum(0))
+
+    def select(self, places: Tensor) -> Covered:
+        """Some of the drawn pixels, places [K] int64 into the M."""
+        pixel, depth, winner = (v.index_select(0, places) for v in (self.pixel, self.depth, self._winner))
+        return Covered(self.size, pixel, depth, winner, self._seen, self._faces)
+
+    def spread(self, values: Tensor, empty: float = 0) -> Tensor:
+        """[M, ...] values to pictures [B, H, W, ...], `empty` where nothing is drawn; differentiable."""
+        return _spread(values, self.pixel, self.size, empty)
 
 
 def rasterise(
@@ -149,7 +179,8 @@ def rasterise_covered(
     buffer = make_buffer(pictures * height * width, seen.index.shape[0], rank, points.device)
     for start, stop in _pieces(seen.ends, max_fragments):
         buffer.add(*_fragments(seen, start, stop, width))
-    return _shade(buffer.nearest(), seen, faces.shape[0], (pictures, height, width))
+    pixel, winner, depth = buffer.nearest()
+    return Covered((pictures, height, width), pixel, depth, winner, seen, faces.shape[0])
 
 
 def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tensor:
@@ -162,30 +193,38 @@ def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tens
     face = fragments.face.flatten()
     pixel = torch.nonzero(face >= 0).squeeze(1)
     batch, height, width = fragments.face.shape
-    covered = Covered(
-        size=(batch, height, width),
-        pixel=pixel,
-        face=face.index_select(0, pixel),
-        mesh=fragments.mesh.flatten().index_select(0, pixel),
-        barycentric=fragments.barycentric.reshape(-1, 3).index_select(0, pixel).T,
-        depth=fragments.depth.flatten().index_select(0, pixel),
+    mixed = _mix(
+        face.index_select(0, pixel),
+        fragments.mesh.flatten().index_select(0, pixel),
+        fragments.barycentric.reshape(-1, 3).index_select(0, pixel).T,
+        attributes,
+        faces,
     )
-    return covered.spread(interpolate_covered(covered, attributes, faces))
+    return _spread(mixed.T, pixel, (batch, height, width), 0)
 
 
 def interpolate_covered(covered: Covered, attributes: Tensor, faces: Tensor) -> Tensor:
-    """As interpolate, for the drawn pixels alone: [M, C]."""
+    """As interpolate, for the drawn pixels alone, channels first: [C, M]."""
+    return _mix(covered.face, covered.mesh, covered.barycentric, attributes, faces)
+
+
+def _mix(face: Tensor, mesh: Tensor, barycentric: Tensor, attributes: Tensor, faces: Tensor) -> Tensor:
     if attributes.ndim not in (2, 3):
         raise ValueError(f"attributes must be [N, V, C] or [V, C], not {list(attributes.shape)}")
-    corners = faces.to(covered.face.device).index_select(0, covered.face)
+    corners = faces.to(face.device).index_select(0, face)
     if attributes.ndim == 3:
-        corners = corners + covered.mesh[:, None] * attributes.shape[1]
-    values = attributes.reshape(-1, attributes.shape[-1])
-    weights = covered.barycentric.to(values.dtype)[..., None]
-    mixed = values.index_select(0, corners[:, 0]) * weights[0]
+        corners = corners + mesh[:, None] * attributes.shape[1]
+    values = attributes.reshape(-1, attributes.shape[-1]).T.contiguous()
+    weights = barycentric.to(values.dtype)
+    mixed = values.index_select(1, corners[:, 0]) * weights[0]
     for k in (1, 2):
-        mixed = mixed + values.index_select(0, corners[:, k]) * weights[k]
+        mixed = torch.addcmul(mixed, values.index_select(1, corners[:, k]), weights[k])
     return mixed
+
+
+def _spread(values: Tensor, pixel: Tensor, size: tuple[int, int, int], empty: float) -> Tensor:
+    full = values.new_full((size[0] * size[1] * size[2], *values.shape[1:]), empty)
+    return full.index_copy(0, pixel, values).reshape(*size, *values.shape[1:])
 
 
 def _check(points, faces, picture, pictures, height, width, cull, order) -> None:
@@ -312,29 +351,7 @@ def _edges(x: Tensor, y: Tensor) -> Tensor:
 
 def _flat_weights(edges: Tensor) -> Tensor:
     """[3, M], barycentric weights in the picture plane."""
-    whole = edges.sum(0)
+    whole = edges[0] + edges[1] + edges[2]
     # On a sliver all three can be zero at a pixel, and the middle of the face is as good as any point of it.
-    return torch.where(whole == 0, 1 / 3, edges / whole)
-
-
-def _shade(nearest: tuple[Tensor, Tensor], seen: _Seen, faces: int, size: tuple[int, int, int]) -> Covered:
-    """Barycentric weights and depth of the drawn pixels, worked out again from the winning faces."""
-    pixel, winner = nearest
-    _, height, width = size
-    # 32-bit division is twice as quick on the CPU.
-    flat = pixel.to(torch.int32) if size[0] * height * width < 2**31 else pixel
-    row = torch.div(flat, width, rounding_mode="floor")
-    column = (flat - row * width).to(torch.float32) + 0.5
-    row = (row - torch.div(row, height, rounding_mode="floor") * height).to(torch.float32) + 0.5
-    edges = _edges(seen.x.index_select(1, winner) - column, seen.y.index_select(1, winner) - row)
-    weighted = _flat_weights(edges).mul_(seen.near.index_select(1, winner))
-    inverse = weighted.sum(0)
-    mesh = torch.div(seen.index, max(faces, 1), rounding_mode="floor")
-    return Covered(
-        size=size,
-        pixel=pixel,
-        face=(seen.index - mesh * faces).index_select(0, winner),
-        mesh=mesh.index_select(0, winner),
-        barycentric=weighted.div_(inverse),
-        depth=1 / inverse,
-    )
+    nothing = whole == 0
+    return (edges / whole.masked_fill_(nothing, 1)).masked_fill_(nothing, 1 / 3)

@@ -37,10 +37,12 @@ class PackedBuffer:
             key |= self._rank.index_select(0, face) << _DEPTH_BITS
         self._key.scatter_reduce_(0, pixel, (key << self._face_bits) | face, "amin")
 
-    def nearest(self) -> tuple[Tensor, Tensor]:
-        """The drawn pixels [M] int64, ascending, and their faces [M] int64, as they were added."""
+    def nearest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The drawn pixels [M] int64, ascending, their faces [M] int64 and depths [M] float32, as they were added."""
         pixels = torch.nonzero(self._key != _NOTHING).squeeze(1)
-        return pixels, self._key.index_select(0, pixels) & ((1 << self._face_bits) - 1)
+        key = self._key.index_select(0, pixels)
+        depth = ((key >> self._face_bits) & ((1 << _DEPTH_BITS) - 1)).to(torch.int32).view(torch.float32)
+        return pixels, key & ((1 << self._face_bits) - 1), depth
 
 
 class SeparateBuffer:
@@ -72,10 +74,10 @@ class SeparateBuffer:
         pixel, face = _where(depth == self._best_depth[pixel], pixel, face)
         self._best_face.scatter_reduce_(0, pixel, face.to(torch.int32), "amin")
 
-    def nearest(self) -> tuple[Tensor, Tensor]:
+    def nearest(self) -> tuple[Tensor, Tensor, Tensor]:
         """As PackedBuffer.nearest."""
         pixels = torch.nonzero(self._best_face != self._none).squeeze(1)
-        return pixels, self._best_face[pixels].to(torch.int64)
+        return pixels, self._best_face[pixels].to(torch.int64), self._best_depth[pixels]
 
 
 def _where(chosen: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
