@@ -144,8 +144,8 @@ def _check(hand: Hand, model: HandModel) -> None:
             f"A hand of the model {hand.model!r} with {len(hand.vertices)} vertices cannot be encoded with the model "
             f"{model.name!r} of {len(model.template)} vertices: refit it to that model first."
         )
-    if not bool(torch.isfinite(hand.vertices).all()) or float(hand.vertices[:, 2].min()) <= 0:
-        raise ValueError("A hand reaches behind its camera (or has positions that are no numbers): move it away.")
+    if float(hand.vertices[:, 2].min()) <= 0:
+        raise ValueError("A hand reaches behind its camera: move it away from the camera.")
 
 
 def _no_hands(model: HandModel, raster: int, sizes: Tensor, device: torch.device | str) -> HandInputs:
