@@ -37,7 +37,7 @@ def draw_overlay(
               pictures of another size are placed uniformly
     opacity   of the meshes, 0..1
     outline   draws the outline of what is visible of each hand
-    badges    labels each hand with its number in the list, from 0, and its side
+    badges    labels each hand at its wrist with its number in the list, from 0, and its side
     models    hand models by name, for hands of another model than "open"
     """
     if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3, 4):
@@ -52,7 +52,7 @@ def draw_overlay(
         layers = render_layers(frame, ("normals", "visible"), normals="opengl", models=models, device=pictures.device)
         _draw(result[place], frame, layers["normals"][0], layers["visible"][0], opacity, outline)
         if badges:
-            _label(result[place], frame)
+            _label(result[place], frame, layers["visible"][0])
     return result
 
 
@@ -75,31 +75,60 @@ def _draw(canvas: Tensor, frame: Frame, normals: Tensor, visible: Tensor, opacit
             canvas.lerp_(dark.expand_as(canvas), rim.expand_as(canvas))
 
 
-def _label(canvas: Tensor, frame: Frame) -> None:
+def _label(canvas: Tensor, frame: Frame, visible: Tensor) -> None:
+    taken: list[tuple[int, int, int, int]] = []
     for place, hand in enumerate(frame.hands):
         if hand.enabled:
-            _badge(canvas, hand, str(place), f" {hand.side}")
+            plate = _plate(hand, str(place), frame.width, frame.height).to(canvas.device)
+            x, y = _free_place(_anchor(hand, visible[place]), plate, canvas, taken)
+            part = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]
+            part.copy_(plate[: part.shape[0], : part.shape[1]])
 
 
-def _badge(canvas: Tensor, hand: Hand, number: str, side: str) -> None:
-    """A small plate in the hand's colour at the upper left corner of its box, kept inside the picture.
+def _plate(hand: Hand, number: str, width: int, height: int) -> Tensor:
+    """[h, w, 3]: dark letters on the hand's colour.
 
     The side is left out where the plate would be large against the hand: its colour says it too.
     """
     from PIL import Image, ImageDraw
 
-    height, width = canvas.shape[:2]
     letters = font(max(11, min(width, height) // 24))
-    roomy = letters.getlength(number + side) < 0.5 * float(hand.box[2] - hand.box[0]) * width
-    text = number + side if roomy else number
+    text = f"{number} {hand.side}"
+    if letters.getlength(text) > 0.5 * float(hand.box[2] - hand.box[0]) * width:
+        text = number
     left, top, right, bottom = letters.getbbox(text)
     gap = max(2, int(bottom - top) // 3)
     plate = Image.new("L", (int(right - left) + 2 * gap, int(bottom - top) + 2 * gap), 0)
     ImageDraw.Draw(plate).text((gap - left, gap - top), text, fill=255, font=letters)
     ink = torch.frombuffer(bytearray(plate.tobytes()), dtype=torch.uint8).reshape(plate.height, plate.width, 1)
-    ink = ink.to(canvas.device, torch.float32) / 255
-    corner = (hand.box[:2] * torch.tensor([width, height]) - torch.tensor([0, plate.height])).clamp(min=0)
-    x, y = corner.minimum(torch.tensor([width - plate.width, height - plate.height])).clamp(min=0).int().tolist()
-    part = canvas[y : y + plate.height, x : x + plate.width]
-    colour = torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
-    part.copy_((colour * (1 - ink))[: part.shape[0], : part.shape[1]])
+    return torch.tensor(SIDE_COLOURS[hand.side]) * (1 - ink.to(torch.float32) / 255)
+
+
+def _anchor(hand: Hand, visible: Tensor) -> tuple[float, float]:
+    """(x, y) in pixels: the wrist, or what is seen of the hand nearest to it, so that the label lies on its hand."""
+    height, width = visible.shape
+    wrist = hand.joints_2d[0].to(visible.device) * torch.tensor([width, height], device=visible.device)
+    seen = torch.nonzero(visible > 0.5)
+    if seen.shape[0]:
+        points = seen.flip(1) + 0.5
+        wrist = points[(points - wrist).square().sum(1).argmin()]
+    x, y = wrist.nan_to_num().tolist()
+    return x, y
+
+
+def _free_place(anchor: tuple[float, float], plate: Tensor, canvas: Tensor, taken: list) -> tuple[int, int]:
+    """Upper left corner of a plate around the anchor, inside the picture, above or below the plates already there."""
+    high, wide = plate.shape[:2]
+    height, width = canvas.shape[:2]
+    x = max(0, min(round(anchor[0] - wide / 2), width - wide))
+    steps = (0, 1, -1, 2, -2, 3, -3)
+    places = [max(0, min(round(anchor[1] - high / 2) + step * (high + 1), height - high)) for step in steps]
+
+    def free(y: int) -> bool:
+        return not any(
+            x < right and x + wide > left and y < below and y + high > top for left, top, right, below in taken
+        )
+
+    y = next((place for place in places if free(place)), places[0])
+    taken.append((x, y, x + wide, y + high))
+    return x, y

@@ -3,7 +3,7 @@ import torch
 
 from handrawer.hand.hands import Frame, Hands, hand_from_gesture
 from handrawer.render.maps import render_layers
-from handrawer.render.overlay import LIGHT, draw_overlay
+from handrawer.render.overlay import LIGHT, SIDE_COLOURS, draw_overlay
 
 
 def two(width=192, height=128) -> Frame:
@@ -28,7 +28,7 @@ def test_sides_have_their_colours():
     assert right[2] > 1.5 * right[0] and left[0] > 1.5 * left[2]
 
 
-def test_outline_and_badges_lie_beside_the_hand():
+def test_outlines_lie_beside_the_hand_and_badges_on_it():
     frame = two()
     pictures = torch.ones(1, 128, 192, 3)
     bare = draw_overlay(pictures, frame, outline=False, badges=False)
@@ -43,6 +43,28 @@ def test_outline_and_badges_lie_beside_the_hand():
     # The numbers differ, and so do the plates' pixels.
     swapped = draw_overlay(pictures, Frame(192, 128, frame.hands[::-1]), outline=False)
     assert not torch.equal(swapped, labelled)
+
+
+def test_badges_do_not_cover_each_other():
+    one = hand_from_gesture("open", "right", 256, 256, centre=(0.5, 0.5)).hands[0]
+    other = one.replace(side="left")
+
+    def plates(*hands):
+        drawn = draw_overlay(torch.zeros(1, 256, 256, 3), Frame(256, 256, hands), opacity=0, outline=False)[0]
+        return [int((drawn == torch.tensor(colour)).all(-1).sum()) for colour in SIDE_COLOURS.values()]
+
+    alone = plates(one)[0] + plates(other)[1]
+    assert plates(one)[0] > 200 and plates(one)[1] == 0
+    # A digit takes a little more or less of a plate than another.
+    assert sum(plates(one, other, other, one)) == pytest.approx(2 * alone, rel=0.05)
+
+
+def test_a_badge_lies_on_what_is_seen_of_its_hand():
+    frame = two()
+    drawn = draw_overlay(torch.zeros(1, 128, 192, 3), frame, opacity=0, outline=False)[0]
+    for hand, colour in zip(frame.hands, SIDE_COLOURS.values(), strict=True):
+        plate = torch.nonzero((drawn == torch.tensor(colour)).all(-1)).float().mean(0).flip(0)
+        assert (plate - hand.joints_2d[0] * torch.tensor([192, 128])).norm() < 8
 
 
 def test_shading_comes_from_above():
