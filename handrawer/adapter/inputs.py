@@ -103,9 +103,8 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     """Inputs for all enabled hands of a batch of pictures.
 
     Every hand must have been made with `model`, the hand model that the adapter was trained with (hands of another
-    are refitted first), and lie in front of its camera. A hand with `z_order` lies in front of those with a higher one
-    and behind those with a lower one; hands without count as 0, and equal numbers are decided by depth. Raises
-    ValueError otherwise.
+    are refitted first), and lie in front of its camera. Of two hands in a picture the one with the greater `z_order`
+    lies in front; hands without count as 0, and equal numbers are decided by depth. Raises ValueError otherwise.
     """
     chosen = [(k, hand) for k, frame in enumerate(hands.frames) for hand in frame.hands if hand.enabled]
     for _, hand in chosen:
@@ -125,7 +124,7 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     inputs = join_inputs(parts, picture, sizes)
     if len(torch.unique(picture)) == len(picture):
         return inputs
-    order = torch.tensor([hand.z_order or 0 for _, hand in chosen], device=device)
+    order = torch.tensor([-(hand.z_order or 0) for _, hand in chosen], device=device)  # lower lies in front
     visible = _visible(inputs.box, projected, vertices[..., 2], picture, order, model, raster)
     return dataclasses.replace(inputs, visible=visible, alone=False)
 
