@@ -6,7 +6,7 @@ Newer wheels no longer carry them, so the script takes the last one that does:
     pip download mediapipe==0.10.21 --no-deps --only-binary :all: --python-version 3.11
     python scripts/make_landmarker.py mediapipe-0.10.21-*.whl
 
-Every platform's wheel of that version holds the same two files; their checksums are verified before anything is written.
+Any platform's wheel of that version will do: the checksums of both networks are verified before anything is written.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How well a picture follows the hand that was asked for."""
