@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from handrawer.hand.camera import Camera
 from handrawer.hand.hands import Frame, Hands, hand_from_gesture, make_hand, orientation_from_degrees
 from handrawer.render.maps import FAR_VALUE, LAYERS, NORMAL_BACKGROUND, PART_COLOURS, render_hands, render_layers
+from handrawer.render.rasterise import rasterise
+from handrawer.render.scene import build_scene
 
 
 def hand(side="right", turn=(0, 0, 0), at=(0, 0.08, 0.6), width=128, height=128, focal=1.6, **changes):
@@ -157,6 +159,18 @@ def test_fingers_hide_each_other():
     assert sides[0] > 0.7 * sides[1]  # the little finger is seen in full
     index = [sum(share(picture, part) for part in (4, 5, 6)) for picture in (frame, front)]
     assert index[0] < 0.5 * index[1]  # the index finger is mostly hidden
+
+
+@pytest.mark.parametrize("gesture", ["open", "fist", "ok"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_open_hand_is_closed(gesture, side):
+    # Through a hole, or a face wound the wrong way, the inside of the hand would show where backs are drawn too.
+    scene = build_scene(hand_from_gesture(gesture, side, 256, 256, orientation=(40, 20, 10)))
+    own = torch.zeros(1, dtype=torch.int64)
+    both, front = (rasterise(scene.pixels, scene.faces, own, 1, 256, 256, cull=cull) for cull in (None, "back"))
+    assert torch.equal(both.covered, front.covered) and int(front.covered.sum()) > 5000
+    # Where a finger sinks into the palm a sub-millimetre of inside may come before the outside.
+    assert int((both.face != front.face).sum()) < 10
 
 
 def test_z_order_wins_over_depth():
