@@ -7,6 +7,7 @@ tenth of a second; they are used under a lock and closed when Python ends.
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  # before close_landmarkers is registered, see there
 import hashlib
 import threading
 from collections import OrderedDict
@@ -32,11 +33,12 @@ KEPT_LANDMARKERS = 4
 MOST_HANDS = 20  # MediaPipe's list for one look; callers' limits are applied afterwards
 
 # A look at a part of the picture finds small hands, but also takes fragments and faces for hands: what it finds must
-# lie wholly inside the part, fill a fair share of it, and be none of the hands that are known already.
+# lie wholly inside the part and fill a fair share of it.
 PART_FILL = 0.22
 PART_EDGE = 0.02
 PARTS_LEAST_SIDE = 192  # pixels; parts smaller than the palm detector's input show nothing new
 SAME_HAND_DISTANCE = 0.15  # mean distance of joints over the larger hand's size
+DISAGREEMENT = 0.2  # the same, from where it does not matter how far two views of a hand are apart
 SAME_PLACE = 0.4  # share of the smaller box that two boxes have in common
 
 
@@ -93,12 +95,21 @@ class LandmarkDetector:
         palm = self.min_confidence * (0.6 if self.thorough else 1.0)
         hands = _distinct(_look(picture, palm, self.min_confidence), size)
         if self.thorough:
-            for part in _parts(width, height):
-                for hand in _look_at_part(picture, part, palm, self.min_confidence):
-                    if not any(_same_place(hand, known, size) for known in hands):
-                        hands.append(hand)
+            hands = self._with_parts(picture, hands, palm, size)
         hands.sort(key=lambda hand: -_extent(hand, size))
         return hands[: self.max_hands]
+
+    def _with_parts(self, picture: Tensor, hands: list[Landmarks], palm: float, size: Tensor) -> list[Landmarks]:
+        """The hands of the whole picture and of its parts: of each hand, the view that most looks agree on."""
+        views = [[hand] for hand in hands]
+        for part in _parts(int(size[0]), int(size[1])):
+            for hand in _look_at_part(picture, part, palm, self.min_confidence):
+                known = [view for view in views if _same_place(hand, view[0], size)]
+                if not known:
+                    views.append([hand])
+                elif len(known) == 1:  # a view of two hands at once tells nothing about either
+                    known[0].append(hand)
+        return [_middle_view(view, size) for view in views]
 
 
 def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
@@ -185,6 +196,14 @@ def _distinct(hands: list[Landmarks], size: Tensor) -> list[Landmarks]:
     return kept
 
 
+def _middle_view(views: list[Landmarks], size: Tensor) -> Landmarks:
+    """The view of one hand that is nearest to all the others; the first of equals."""
+    points = torch.stack([view.points * size for view in views])
+    reach = max(_extent(view, size) for view in views) * DISAGREEMENT
+    apart = (points[:, None] - points[None]).norm(dim=-1).mean(dim=-1)
+    return views[int(apart.clamp_max(reach).sum(dim=1).argmin())]
+
+
 def _same_place(hand: Landmarks, other: Landmarks, size: Tensor) -> bool:
     """Whether two hands' boxes cover each other so far that the second look may have seen the first one's hand."""
     a, b = hand.points * size, other.points * size
@@ -253,9 +272,13 @@ def read_task(path: Path = TASK_FILE) -> bytes:
     return data
 
 
-@atexit.register
 def close_landmarkers() -> None:
     """Close every landmarker; the next picture makes new ones. Runs by itself when Python ends."""
     with _LOCK:
         while _LANDMARKERS:
             _LANDMARKERS.popitem()[1].close()
+
+
+# MediaPipe closes through a thread pool, and Python ends thread pools before it calls what atexit holds: there it would
+# raise. What threading holds is called last in, first out: after the import above, this one comes before the pools' own.
+getattr(threading, "_register_atexit", atexit.register)(close_landmarkers)
