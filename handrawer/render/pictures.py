@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,8 +94,7 @@ def sheet(
     pictures  each [H, W, 3], [H, W] or with a leading 1, float 0..1; sizes may differ
     columns   pictures in a row
     labels    one text per picture (lines are cut where the cell ends), or None
-    cell      side in pixels of the square that each picture is fitted into, never enlarged past it unevenly; None
-              takes the longest side of all pictures
+    cell      pixels that the longer side of each picture is brought to; None takes the longest side of all pictures
     title     a line on top of the sheet
     """
     from PIL import Image, ImageDraw
@@ -106,33 +104,41 @@ def sheet(
     if labels is not None and len(labels) != len(pictures):
         raise ValueError(f"a sheet of {len(pictures)} pictures needs as many labels, not {len(labels)}")
     images = [to_pil(picture) for picture in pictures]
+    columns = min(columns, len(images))
     side = cell or max(max(image.size) for image in images)
     # Small cells are drawn larger, or no label could be read under them.
     wide = max(side, 96) if labels else side
     size = max(12, min(28, wide // 14))
-    tall = max(image.height * side / max(image.size) for image in images)
+    images = [_fitted(image, side) for image in images]
     text = [_wrap(label, font(size), wide) for label in labels] if labels else []
     strip = (max(label.count("\n") + 1 for label in text) * (size + 4) + 6) if text else 0
-    top = (2 * size + gap) if title else 0
-    rows = math.ceil(len(images) / columns)
-    step_x, step_y = wide + gap, math.ceil(tall) + strip + gap
-    columns = min(columns, len(images))
-    page = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap + top), (250, 250, 250))
+    top = gap + ((2 * size + gap) if title else 0)
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    tall = [max(image.height for image in row) for row in rows]
+    page = Image.new(
+        "RGB", (columns * (wide + gap) + gap, top + sum(tall) + len(rows) * (strip + gap)), (250, 250, 250)
+    )
     draw = ImageDraw.Draw(page)
     if title:
         draw.text((gap, gap), title, fill=(20, 20, 20), font=font(int(size * 1.4)))
     for place, image in enumerate(images):
-        x, y = gap + place % columns * step_x, gap + top + place // columns * step_y
-        ratio = side / max(image.size)
-        if ratio != 1:
-            fitted = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-            image = image.resize(fitted, Image.Resampling.LANCZOS if ratio < 1 else Image.Resampling.BICUBIC)
+        row, column = divmod(place, columns)
+        x, y = gap + column * (wide + gap), top + sum(tall[:row]) + row * (strip + gap)
         page.paste(image, (x + (wide - image.width) // 2, y))
         if text:
-            draw.multiline_text(
-                (x, y + math.ceil(tall) + 2), text[place], fill=(20, 20, 20), font=font(size), spacing=4
-            )
+            draw.multiline_text((x, y + tall[row] + 2), text[place], fill=(20, 20, 20), font=font(size), spacing=4)
     return _to_tensor(page)
+
+
+def _fitted(image: Image, side: int) -> Image:
+    """The picture with its longer side at `side` pixels."""
+    from PIL.Image import Resampling
+
+    ratio = side / max(image.size)
+    if ratio == 1:
+        return image
+    size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+    return image.resize(size, Resampling.LANCZOS if ratio < 1 else Resampling.BICUBIC)
 
 
 def font(size: int):
