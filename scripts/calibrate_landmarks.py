@@ -150,8 +150,8 @@ def main() -> None:
     table = [[[round(v, 4) for v in vector] for vector in joint] for joint in offsets.tolist()]
     text = {
         "what": "MediaPipe's landmarks beside the rig's joints (scripts/calibrate_landmarks.py): offsets in palm "
-        "lengths with the own and the parent bone; errors are distances over the longer side of the joints' box, [without, "
-        "with] offsets.",
+        "lengths with the own and the parent bone; errors are distances over the longer side of the joints' box, "
+        "[without, with] offsets.",
         "models": {model.name: {"offsets": table, "measured": numbers}},
     }
     options.out.write_text(_dump(text), encoding="utf-8")
