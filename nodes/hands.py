@@ -88,18 +88,18 @@ class HanDrawerEstimateHands(io.ComfyNode):
         from ..handrawer.estimate.estimate import estimate_hands
         from ..handrawer.render.overlay import draw_overlay
 
-        image = pictures.check_image(image, "image")
+        seen = pictures.check_image(image, "image")
         bar = comfy.utils.ProgressBar(len(image))
 
         def progress(done: int, total: int) -> None:
             bar.update_absolute(done, total)
             mm.throw_exception_if_processing_interrupted()
 
-        # Fitting follows gradients, which tensors made in the host's inference mode cannot carry.
-        with torch.inference_mode(False):
-            plain = image.clone().cpu()
-            found = estimate_hands(plain, max_hands=max_hands, min_confidence=min_confidence, progress=progress)
-            overlay = draw_overlay(plain, found).to(mm.intermediate_device())
+        # Outside the host's inference mode, whose tensors can carry no gradients: the fit follows some, and the hand
+        # model that is loaded here on the way is kept for all later uses.
+        with torch.inference_mode(False), torch.no_grad():
+            found = estimate_hands(image, max_hands=max_hands, min_confidence=min_confidence, progress=progress)
+            overlay = draw_overlay(seen.cpu(), found).to(mm.intermediate_device())
         note = placing.note_of(found)
         return io.NodeOutput(found, overlay, note, ui=ui.PreviewImage(overlay, cls=cls))
 

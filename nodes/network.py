@@ -150,7 +150,9 @@ def encode(network: Network, hands: Hands) -> Features:
     mm.load_models_gpu([network.patcher], force_full_load=True)
     device = network.patcher.load_device
     config = network.adapter.config
-    inputs = hand_inputs(hands, hand_model(config.hand_model), raster=config.raster, device=device)
+    # Outside the host's inference mode: the hand model is kept once loaded, and estimating needs gradients through it.
+    with torch.inference_mode(False):
+        inputs = hand_inputs(hands, hand_model(config.hand_model), raster=config.raster, device=device)
     tokens = network.adapter.encode(inputs)
     return Features(network, hands, tokens.to(mm.intermediate_device()))
 
