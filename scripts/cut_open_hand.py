@@ -212,7 +212,10 @@ def edge_loops(quads: np.ndarray) -> list[list[int]]:
 
 def cut(base: BaseMesh, vertices: np.ndarray, wrist: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Quads of the hand with its stub of forearm, and the border: the first edge loop over STUB behind the wrist."""
-    arm = sum(w for bone, w in base.bones.items() if bone.startswith(("finger", "metacarpal", "wrist", "lowerarm")))
+    arm = np.zeros(len(vertices))
+    for bone, weights in base.bones.items():
+        if bone.startswith(("finger", "metacarpal", "wrist", "lowerarm")):
+            arm += weights
     quads = base.quads[(arm[base.quads] > 0).all(axis=1)]
     elbow = vertices[base.cubes["joint-r-elbow"]].mean(axis=0)
     axis = (elbow - wrist) / np.linalg.norm(elbow - wrist)
@@ -220,7 +223,7 @@ def cut(base: BaseMesh, vertices: np.ndarray, wrist: np.ndarray) -> tuple[np.nda
     rings = [loop for loop in edge_loops(quads) if behind[loop].mean() > STUB and behind[loop].min() > 0]
     border = min(rings, key=lambda loop: behind[loop].mean())
     blocked = {frozenset(pair) for pair in around(border)}
-    tip = int(base.quads[base.bones["finger3-3"][base.quads].argmax(axis=0)[0], 0])
+    tip = int(base.bones["finger3-3"].argmax())
     return quads[_flood(quads, blocked, tip)], border
 
 
@@ -323,6 +326,7 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     joint_dirs.append(SIZE_UNIT * joints[:16])
     tips = [int(np.argmax(np.where(weights[:, 3 * f + 3] > 0.5, (points - joints[3 * f + 3]) @
             (joints[16 + f] - joints[3 * f + 3]), -1))) for f in range(5)]
+    plates = nails(points, quad_corners, joints, weights)
     tensors = {
         "template": points.astype(np.float32),
         "faces": faces.astype(np.int16),
@@ -332,8 +336,8 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "weights": weights.astype(np.float32),
         "tip_vertices": np.array(tips, dtype=np.int32),
         "region.forearm": np.nonzero(points[:, 1] > FOREARM_FROM)[0].astype(np.int32),
-        "region.nails": nails(points, quad_corners, joints, weights).astype(np.int32),
-        "region.palm": palm_side(points, faces, weights, FOREARM_FROM).astype(np.int32),
+        "region.nails": plates.astype(np.int32),
+        "region.palm": np.setdiff1d(palm_side(points, faces, weights, FOREARM_FROM), plates).astype(np.int32),
     }
     metadata = {
         "name": "open",
@@ -347,7 +351,8 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Written by hand, because safetensors' own writer does not promise an order of the metadata."""
-    header, parts, offset = {"__metadata__": dict(sorted(metadata.items()))}, [], 0
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    parts, offset = [], 0
     names = {"float32": "F32", "int16": "I16", "int32": "I32", "int64": "I64"}
     for key in sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k)):
         raw = np.ascontiguousarray(tensors[key]).tobytes()

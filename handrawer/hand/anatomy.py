@@ -102,6 +102,7 @@ _SADDLES = [(0, 0), (1, 2)] + [(3 * f, 5 + 4 * (f - 1)) for f in range(1, 5)]
 _HINGES = [(2, 4)] + [(3 * f + h, 5 + 4 * (f - 1) + 1 + h) for f in range(1, 5) for h in (1, 2)]
 _SADDLE_JOINTS, _SADDLE_ANGLES = (list(x) for x in zip(*_SADDLES, strict=True))
 _HINGE_JOINTS, _HINGE_ANGLES = (list(x) for x in zip(*_HINGES, strict=True))
+_RIG_ORDER = [(_SADDLE_JOINTS + _HINGE_JOINTS).index(joint) for joint in range(15)]
 _SPREAD_SIDE = {"index": 1.0, "middle": 1.0, "ring": -1.0, "little": -1.0}
 
 
@@ -114,8 +115,7 @@ def angles_to_rotations(model: HandModel, angles: Tensor) -> Tensor:
     saddles = _saddle(angles[:, _SADDLE_ANGLES], angles[:, [a + 1 for a in _SADDLE_ANGLES]], axes) @ axes.unrest
     hinges = _turn(axes.flexion[_HINGE_JOINTS], angles[:, _HINGE_ANGLES] - axes.rest[_HINGE_ANGLES])
     both = torch.cat([saddles, hinges], dim=1)
-    order = torch.tensor(_SADDLE_JOINTS + _HINGE_JOINTS, device=angles.device).argsort()
-    return both[:, order]
+    return both[:, _RIG_ORDER]
 
 
 def rotations_to_angles(model: HandModel, rotations: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ GESTURES: dict[str, Gesture] = {
         _gesture("rock", "Rock on", _THUMB_ON_MIDDLE, (3, 4, 4, 3), _MIDDLE_CURLED, _RING_CURLED, (3, 12, 4, 3)),
         _gesture("spread", "Fingers spread wide", (-65, 18, -5, 0, -8), (-5, 18, 2, 0), (-5, 0, 2, 0), (-5, 15, 2, 0),
                  (-5, 24, 2, 0), ("straight",)),
-        _gesture("flat", "Fingers together", _THUMB_BESIDE, (3, -5, 4, 3), (3, 0, 4, 3), (3, -5, 4, 3), (3, -10, 4, 3),
+        _gesture("flat", "Fingers together", _THUMB_BESIDE, (3, -8, 4, 3), (3, 0, 4, 3), (3, -7, 4, 3), (3, -13, 4, 3),
                  ("straight",)),
         _gesture("claw", "Claw", (-40, 40, 20, 0, 40), (-5, 10, 75, 50), (-5, 0, 78, 52), (-5, 8, 76, 50),
                  (-5, 14, 72, 48)),
