@@ -24,6 +24,14 @@ class GraphSizes:
         return GraphSizes(graph.sizes, (a.shape[1], b.shape[1], c.shape[1]))
 
 
+@dataclass(frozen=True)
+class GraphMatrices:
+    """means: three [V, V], the mean over a node's neighbours; pools: two [K, V], the mean over a cluster's members."""
+
+    means: tuple[Tensor, ...]
+    pools: tuple[Tensor, ...]
+
+
 class GraphConvolution(nn.Module):
     """Residual graph convolution: x + W2 gelu(W1 [n(x), A n(x) - n(x)]), A the mean over the neighbours, n LayerNorm.
 
@@ -84,30 +92,36 @@ class MeshEncoder(nn.Module):
         for name, tensor in tensors.items():
             self.get_buffer(name).copy_(tensor)
 
-    def forward(self, vertices: Tensor, points: Tensor, side: Tensor) -> Tensor:
+    def forward(self, vertices: Tensor, points: Tensor, side: Tensor, matrices: GraphMatrices | None = None) -> Tensor:
         """Tokens [N, T, C] of N hands.
 
         vertices  [N, V, 3], camera frame, relative to the wrist, in bone lengths
         points    [N, V, 2], the vertices' places in the hand's box, 0..1
         side      [N], +1 for right hands, -1 for left hands
+        matrices  of this encoder, or None to make them for this call
 
         Runs in the vertices' own precision, also under autocast: neighbouring vertices differ by less than bfloat16
         can tell.
         """
         with torch.autocast(vertices.device.type, enabled=False):
-            return self._encode(vertices, points.to(vertices), side)
+            return self._encode(vertices, points.to(vertices), side, self.matrices() if matrices is None else matrices)
 
-    def _encode(self, vertices: Tensor, points: Tensor, side: Tensor) -> Tensor:
+    def matrices(self) -> GraphMatrices:
+        """The averages over neighbours and clusters as matrices, to be made once for several calls."""
+        means = tuple(self._neighbour_mean(i) for i in range(3))
+        return GraphMatrices(means, tuple(self._pooling(i) for i in range(2)))
+
+    def _encode(self, vertices: Tensor, points: Tensor, side: Tensor, matrices: GraphMatrices) -> Tensor:
         rest = self.get_buffer("rest").to(vertices).expand(len(vertices), -1, -1)
         signs = side.to(vertices)[:, None, None].expand(-1, vertices.shape[1], 1)
         inputs = torch.cat([vertices, 2 * points - 1, rest, signs], dim=-1)
         x = self.enter[0](inputs)
         for i in range(3):
             if i:
-                pool = self._pooling(i - 1).to(inputs)
+                pool = matrices.pools[i - 1].to(inputs)
                 inputs = average(inputs, pool)
                 x = self.enter[i](torch.cat([average(x, pool), inputs], dim=-1))
-            mean = self._neighbour_mean(i).to(inputs)
+            mean = matrices.means[i].to(inputs)
             for convolution in self.levels[i]:  # pyright: ignore[reportGeneralTypeIssues]
                 x = convolution(x, mean)
         return self.norm(x)

@@ -121,7 +121,8 @@ class HanDrawer(nn.Module):
             tokens = self.encoder(inputs.vertices, inputs.points, inputs.side)
         else:
             each = [slice(i, i + 1) for i in range(len(inputs))]
-            found = [self.encoder(inputs.vertices[i], inputs.points[i], inputs.side[i]) for i in each]
+            graph = self.encoder.matrices()
+            found = [self.encoder(inputs.vertices[i], inputs.points[i], inputs.side[i], graph) for i in each]
             tokens = torch.cat(found)
         if not self.training:
             counters.count("encode")

@@ -137,8 +137,7 @@ def test_gradients_flow_into_the_residuals(unet, description, call):
 
 
 def test_half_precision_unets_stay_in_half_precision(description):
-    half: torch.nn.Module = make_unet()
-    half.to(torch.bfloat16)
+    half = make_unet().bfloat16()
     latent = torch.zeros(2, 4, *SIZE, dtype=torch.bfloat16)
     with torch.no_grad(), apply_residuals(half, description, residuals(description)):
         out = half(latent, 500, torch.zeros(2, 5, 128, dtype=torch.bfloat16), return_dict=False)[0]
