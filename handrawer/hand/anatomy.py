@@ -273,15 +273,11 @@ def _angle_about(axis: Tensor, rotation: Tensor) -> Tensor:
     along = torch.einsum("ki,bkij,kj->bk", axis, rotation, axis)
     trace = torch.diagonal(rotation, dim1=-2, dim2=-1).sum(dim=-1)
     r = rotation
-    twice = torch.stack(
-        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1
-    )
+    twice = torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1)
     return torch.atan2((axis * twice).sum(dim=-1), trace - along)
 
 
-def sample_angles(
-    n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
-) -> Tensor:
+def sample_angles(n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None) -> Tensor:
     """Random plausible poses: [n, 21] float32 radians within ``LIMITS``, on ``device`` (the generator's by default).
 
     A mixture of the named gestures with noise, poses between two gestures, and fingers that curl together; see

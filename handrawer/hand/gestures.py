@@ -41,6 +41,7 @@ def _gesture(name: str, title: str, thumb, index, middle, ring, little, tags: tu
     return Gesture(name, title, angles, tags)
 
 
+# fmt: off
 GESTURES: dict[str, Gesture] = {
     gesture.name: gesture
     for gesture in (
@@ -72,6 +73,7 @@ GESTURES: dict[str, Gesture] = {
         _gesture("gun", "Finger gun", (-60, 5, -5, 0, -10), (3, 0, 4, 3), _MIDDLE_CURLED, _RING_CURLED, _LITTLE_CURLED),
     )
 }
+# fmt: on
 
 
 def gesture_angles(name: str) -> Tensor:

@@ -37,7 +37,7 @@ def parse_hands(text: str) -> Hands:
     except json.JSONDecodeError as error:
         raise ValueError(f"This is not a file of hands: it is not JSON ({error}).") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ValueError(f"This is not a file of hands: it has no \"format\": \"{FORMAT}\".")
+        raise ValueError(f'This is not a file of hands: it has no "format": "{FORMAT}".')
     if not isinstance(data.get("version"), int) or data["version"] < 1:
         raise ValueError("This file of hands has no version.")
     if data["version"] > VERSION:

@@ -12,9 +12,7 @@ _THUMB_PARTS = ("cmc", "mcp", "ip", "tip")
 _FINGER_PARTS = ("mcp", "pip", "dip", "tip")
 
 JOINT_NAMES: tuple[str, ...] = ("wrist",) + tuple(
-    f"{finger}_{part}"
-    for finger in FINGER_NAMES
-    for part in (_THUMB_PARTS if finger == "thumb" else _FINGER_PARTS)
+    f"{finger}_{part}" for finger in FINGER_NAMES for part in (_THUMB_PARTS if finger == "thumb" else _FINGER_PARTS)
 )
 """21 names: wrist, thumb_cmc, thumb_mcp, thumb_ip, thumb_tip, index_mcp, index_pip, index_dip, index_tip, ..."""
 

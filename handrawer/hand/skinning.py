@@ -92,9 +92,7 @@ def _blend(rest: Tensor, rest_joints: Tensor, turned: Tensor, joints: Tensor, we
     """Linear blend skinning: every vertex moves by the weighted mean of its joints' rigid motions."""
     shift = joints - torch.einsum("bkij,bkj->bki", turned, rest_joints)
     motion = torch.cat([turned, shift[..., None]], dim=-1)
-    per_vertex = rearrange(
-        weights @ rearrange(motion, "b k i j -> b k (i j)"), "b v (i j) -> b v i j", i=3, j=4
-    )
+    per_vertex = rearrange(weights @ rearrange(motion, "b k i j -> b k (i j)"), "b v (i j) -> b v i j", i=3, j=4)
     return torch.einsum("bvij,bvj->bvi", per_vertex[..., :3], rest) + per_vertex[..., 3]
 
 

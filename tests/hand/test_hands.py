@@ -229,7 +229,7 @@ def test_what_is_not_hands_gets_a_sentence():
 
     cases = {
         "not JSON": "hello",
-        "no \"format\"": "[1, 2]",
+        'no "format"': "[1, 2]",
         "newer than version": broken(lambda d: d.update(version=2)),
         "no version": broken(lambda d: d.pop("version")),
         "'pose' is missing": broken(lambda d: d["frames"][0]["hands"][0].pop("pose")),
