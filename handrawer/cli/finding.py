@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
-from .progress import progress_bar
+from .progress import progress_bar, without_chatter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
     """
     from ..estimate import estimate_hands
 
-    with progress_bar("Finding hands") as progress:
+    with without_chatter(), progress_bar("Finding hands") as progress:
         try:
             return estimate_hands(
                 picture,
@@ -37,12 +37,13 @@ def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
 
 
 def describe_hands(hands: tuple[Hand, ...], width: int, height: int) -> str:
-    """A small table of hands, numbered from 0 as in the overlay: side, detector's confidence, size in pixels."""
+    """A small table of hands, numbered from 0 as in the overlay: side, detector's confidence, size in pixels; notes."""
     lines = ["hand  side   confidence  size"]
     for number, hand in enumerate(hands):
         x0, y0, x1, y1 = (float(edge) for edge in hand.box)
         size = f"{(x1 - x0) * width:.0f} x {(y1 - y0) * height:.0f} px"
         lines.append(f"{number:4d}  {hand.side:5s}  {hand.confidence:10.2f}  {size}")
+        lines += [f"      {note}" for note in hand.notes]
     return "\n".join(lines)
 
 

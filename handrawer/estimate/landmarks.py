@@ -34,7 +34,7 @@ MOST_HANDS = 20  # MediaPipe's list for one look; callers' limits are applied af
 
 # A look at a part of the picture finds small hands, but also takes fragments and faces for hands: what it finds must
 # lie wholly inside the part and fill a fair share of it.
-PART_FILL = 0.22
+PART_FILL = 0.19
 PART_EDGE = 0.02
 PARTS_LEAST_SIDE = 192  # pixels; parts smaller than the palm detector's input show nothing new
 SAME_HAND_DISTANCE = 0.15  # mean distance of joints over the larger hand's size
@@ -280,5 +280,5 @@ def close_landmarkers() -> None:
 
 
 # MediaPipe closes through a thread pool, and Python ends thread pools before it calls what atexit holds: there it would
-# raise. What threading holds is called last in, first out: after the import above, this one comes before the pools' own.
+# raise. What threading holds is called last in, first out, so after the import above this comes before the pools' own.
 getattr(threading, "_register_atexit", atexit.register)(close_landmarkers)
