@@ -69,6 +69,7 @@ def measure(functions: dict[str, Callable[[], object]], repeats: int, device: st
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
+            function()  # the row before has filled the caches and shaped the heap
             start = clock()
             function()
             if turn:
