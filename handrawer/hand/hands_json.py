@@ -54,8 +54,10 @@ def parse_hands(text: str) -> Hands:
 
 
 def _frame_from_dict(data: dict[str, Any]) -> Frame:
+    if not (isinstance(data["width"], int) and isinstance(data["height"], int)):
+        raise ValueError("This file of hands is damaged: a picture's width and height must be whole numbers.")
     hands = tuple(_hand_from_dict(hand) for hand in data["hands"])
-    return Frame(int(data["width"]), int(data["height"]), hands, str(data.get("note", "")))
+    return Frame(data["width"], data["height"], hands, str(data.get("note", "")))
 
 
 def _hand_to_dict(hand: Hand) -> dict[str, Any]:
@@ -78,13 +80,13 @@ def _hand_to_dict(hand: Hand) -> dict[str, Any]:
 
 
 def _hand_from_dict(data: dict[str, Any]) -> Hand:
-    arrays = {name: torch.tensor(data[name], dtype=torch.float32) for name in _ARRAYS}
+    arrays = {name: _tensor(data[name], name) for name in _ARRAYS}
     camera = Camera(**{key: float(data["camera"][key]) for key in ("focal", "cx", "cy")})
     hand = Hand(
         model=data["model"],
         side=data["side"],
         camera=camera,
-        vertices=torch.tensor(data["vertices"], dtype=torch.float32) if "vertices" in data else torch.zeros(0, 3),
+        vertices=_tensor(data["vertices"], "vertices") if "vertices" in data else torch.zeros(0, 3),
         confidence=float(data.get("confidence", 1.0)),
         weight=float(data.get("weight", 1.0)),
         enabled=bool(data.get("enabled", True)),
@@ -98,6 +100,13 @@ def _hand_from_dict(data: dict[str, Any]) -> Hand:
     if vertices is None:
         raise ValueError(f"This file of hands has no vertices, and the hand model {hand.model!r} is not at hand.")
     return hand.replace(vertices=vertices)
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"This file of hands is damaged: {name} is not an array of numbers ({error}).") from error
 
 
 def _vertices_again(hand: Hand) -> Tensor | None:

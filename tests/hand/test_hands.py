@@ -236,7 +236,11 @@ def test_what_is_not_hands_gets_a_sentence():
         "'frames' is missing": broken(lambda d: d.pop("frames")),
         "not at hand": broken(lambda d: d["frames"][0]["hands"][0].update(model="mano")),
         "pose has shape": broken(lambda d: d["frames"][0]["hands"][0].update(pose=[[0, 0, 0]])),
-        "damaged": broken(lambda d: d["frames"][0]["hands"][0].update(pose=None)),
+        "pose is not an array": broken(lambda d: d["frames"][0]["hands"][0].update(pose=None)),
+        "box is not an array": broken(lambda d: d["frames"][0]["hands"][0].update(box=["a", "b", "c", "d"])),
+        "whole numbers": broken(lambda d: d["frames"][0].update(width="wide")),
+        "damaged": broken(lambda d: d.update(frames=5)),
+        "not finite": broken(lambda d: d["frames"][0]["hands"][0].update(box=[0, 0, 1, float("nan")])),
     }
     for message, text in cases.items():
         with pytest.raises(ValueError, match=message):
