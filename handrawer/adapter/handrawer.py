@@ -15,7 +15,7 @@ from .config import GEOMETRY_CHANNELS, AdapterMetadata, HanDrawerConfig
 from .fusion import LevelFusion, describe_cells, look_up
 from .gcn import MeshEncoder
 from .inputs import HandInputs, hand_inputs, hand_inputs_from_tensors
-from .mesh_graph import build_graph
+from .mesh_graph import build_graph, topology_hash
 from .ppzp import Window, box_in_cells, cell_coverage, covered_cells, full_window, shares, silhouette_share
 from .unet import UNetDescription
 
@@ -105,6 +105,14 @@ class HanDrawer(nn.Module):
         adapter = HanDrawer(config, operations)
         adapter.encoder.load_graph(graph)
         return adapter
+
+    def check_model(self, model: HandModel) -> None:
+        """Raise ValueError unless `model` has the mesh that this adapter was trained with."""
+        if topology_hash(model) != self.config.topology:
+            raise ValueError(
+                f"This adapter was trained with the hand model {self.config.hand_model!r} ({self.encoder.nodes[0]} "
+                f"vertices), {model.name!r} has another mesh of {len(model.template)}: encode hands of the former."
+            )
 
     def encode(self, inputs: HandInputs) -> HandTokens:
         """The graph network: inputs of N hands -> tokens [N, T, width].

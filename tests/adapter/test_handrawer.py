@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from handrawer.adapter.handrawer import HanDrawer, HanDrawerConfig, HandTokens
-from handrawer.adapter.inputs import HandInputs
+from handrawer.adapter.inputs import HandInputs, hand_inputs
 from handrawer.adapter.ppzp import footprint
 from handrawer.counters import counters
+from handrawer.hand.hands import Frame, Hands, make_hand
 
 from .conftest import TINY, randomise_projections
 
@@ -275,6 +276,32 @@ def test_hands_of_another_mesh_are_refused(adapter, place):
     inputs = place((0.05, 0.0, 0.5))
     with pytest.raises(ValueError, match="refit"):
         adapter.encode(dataclasses.replace(inputs, vertices=inputs.vertices[:, :778]))
+
+
+def test_another_mesh_is_told_by_its_topology(adapter, model):
+    adapter.check_model(model.to(dtype=torch.float64))
+    with pytest.raises(ValueError, match="trained with the hand model 'open'"):
+        adapter.check_model(dataclasses.replace(model, faces=model.faces.flip(0)))
+
+
+def test_the_hand_in_front_steers_where_two_overlap(adapter, model):
+    """Where the front hand alone is visible, it gives nearly all; its place in depth can be overridden."""
+    near = make_hand(translation=(0.0, 0.05, 0.55), width=256, height=256)
+    far = make_hand(side="left", translation=(0.005, 0.05, 0.7), width=256, height=256)
+
+    def found(*hands):
+        return maps(adapter, hand_inputs(Hands((Frame(256, 256, hands),)), model, 48))[0]
+
+    alone = {"near": found(near), "far": found(far)}
+    middle = (0, slice(None), slice(18, 24), slice(12, 20))  # the palms
+
+    def distance(both, name):
+        return float((both[middle] - alone[name][middle]).norm() / alone[name][middle].norm())
+
+    both, lifted = found(near, far), found(near, far.replace(z_order=1))
+    assert distance(both, "near") < 0.2 < 0.5 < distance(both, "far")
+    assert distance(lifted, "far") < distance(lifted, "near")
+    assert torch.equal(both, found(far, near))
 
 
 def test_text_of_another_base_is_refused(adapter, place):
