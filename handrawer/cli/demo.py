@@ -7,13 +7,14 @@ import math
 from dataclasses import dataclass, replace
 from importlib.resources import files as resources
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
 from .estimate import NO_HAND_ADVICE
 from .files import new_folder, read_picture
 from .finding import describe_hands, find_hands, write_json, write_maps
-from .progress import import_libraries, progress_bar
+from .progress import import_libraries, progress_bar, without_chatter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,17 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     hands = find_hands(picture, arguments)
     (frame,) = hands.frames
     number = choose_hand(frame, arguments.hand, source)
+    pipe = None if number is None else _load()  # before anything is written: its weights may be missing
     folder = new_folder(arguments.out)
     write_json(folder / "hands.json", hands)
     write_maps(folder, picture, hands, MAPS)
     written = ["hands.json", *(f"{name}.png" for name in MAPS)]
-    if number is None:
+    if number is None or pipe is None:
         print(f"No hand was found in {source}: the depth picture is black, nothing can steer. {NO_HAND_ADVICE}")
     else:
         print(describe_hands(frame.hands, frame.width, frame.height))
         why = "as asked" if arguments.hand is not None else "the largest" if len(frame.hands) > 1 else "the only one"
         print(f"Hand {number} is taken ({why}).")
-        written += _compare(arguments, picture, frame.hands[number], frame, folder)
+        written += _compare(arguments, pipe, picture, frame.hands[number], frame, folder)
     print(f"Written to {folder}: {', '.join(written)}.")
     return 0
 
@@ -97,26 +99,13 @@ def frame_one_hand(hand: Hand, frame: Frame, picture: Tensor) -> tuple[Hands, Te
     Returns:
         The hand alone in its new frame, and the picture's crop [SIDE, SIDE, 3], grey where the picture ends.
     """
+    from ..evaluate.score import hand_box
     from ..hand.camera import crop_around
     from ..hand.hands import Hands
 
-    around = _box_without_forearm(hand, frame)
+    around = hand_box(hand, frame.width, frame.height)
     placement = crop_around(around, frame.width, frame.height, SIDE, SIDE, margin=(1 / FILL - 1) / 2)
     return Hands((replace(frame, hands=(hand,)).placed(placement),)), crop_picture(picture, placement)
-
-
-def _box_without_forearm(hand: Hand, frame: Frame) -> Tensor:
-    """[4] normalised: the box around the hand up to the wrist, by which the small model's pictures were framed."""
-    from ..hand.boxes import box_around
-    from ..hand.camera import project
-    from ..hand.hands import known_model
-    from ..mini.scene import hand_vertices
-
-    model = known_model(hand.model)
-    if model is None:
-        return hand.box
-    points = project(hand.vertices[hand_vertices(model)], hand.camera, frame.width, frame.height)
-    return box_around(points)
 
 
 def crop_picture(picture: Tensor, placement: Placement) -> Tensor:
@@ -157,11 +146,12 @@ def _load() -> MiniPipeline:
         raise Refusal(str(error)) from None
 
 
-def _compare(arguments: argparse.Namespace, picture: Tensor, hand: Hand, frame: Frame, folder: Path) -> list[str]:
+def _compare(
+    arguments: argparse.Namespace, pipe: MiniPipeline, picture: Tensor, hand: Hand, frame: Frame, folder: Path
+) -> list[str]:
     """Draw and score both arms; write the sheet and the single pictures; print the table. Names of what was written."""
     from ..render.pictures import save_picture
 
-    pipe = _load()
     wanted, crop = frame_one_hand(hand, frame, picture)
     prompt = arguments.prompt if arguments.prompt is not None else pipe.default_prompt(wanted.frames[0].hands[0])
     seeds = [arguments.seed + column for column in range(SEEDS)]
@@ -176,23 +166,25 @@ def _compare(arguments: argparse.Namespace, picture: Tensor, hand: Hand, frame: 
 
 
 def score_table(arms: list[Arm], seeds: list[int]) -> str:
-    """Text table: for each seed and arm whether the detector found a hand, and its joints' error."""
-    lines = ["seed    " + "".join(f"{arm.name:26s}" for arm in arms)]
-    lines.append("        " + "found  joint error        " * len(arms))
+    """Text table: for each seed and arm whether the detector found a hand, its joints' error, and the joints right."""
+    width = 34
+    lines = [" " * 8 + "".join(f"{arm.name:{width}s}" for arm in arms)]
+    lines.append("seed    " + f"{'found  joint error  joints right':{width}s}" * len(arms))
     for row, seed in enumerate(seeds):
-        lines.append(f"{seed:<8d}" + "".join(f"{_found(arm.scores[row]):26s}" for arm in arms))
-    lines.append("all     " + "".join(f"{_summary(arm.scores):26s}" for arm in arms))
-    lines.append("Joint error: mean distance to the wanted hand's joints, in shares of the longer side of its box.")
+        lines.append(f"{seed:<8d}" + "".join(f"{_cells([arm.scores[row]]):{width}s}" for arm in arms))
+    lines.append("all     " + "".join(f"{_cells(arm.scores):{width}s}" for arm in arms))
+    lines.append(
+        "Joint error: mean distance to the wanted joints over the longer side of the wanted hand's box, of the"
+    )
+    lines.append("hands that were found. Joints right: share of all wanted joints with an error under 0.1.")
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _found(score: Score) -> str:
-    return f"yes    {score.joint_error:.3f}" if score.found else "no     -"
-
-
-def _summary(scores: list[Score]) -> str:
+def _cells(scores: list[Score]) -> str:
     errors = [score.joint_error for score in scores if score.found]
-    return f"{len(errors)}/{len(scores)}    " + (f"{sum(errors) / len(errors):.3f}" if errors else "-")
+    found = f"{len(errors)}/{len(scores)}" if len(scores) > 1 else "yes" if errors else "no"
+    error = f"{mean(errors):.3f}" if errors else "-"
+    return f"{found:5s}  {error:11s}  {100 * mean(score.pck for score in scores):.0f} %"
 
 
 def compose_sheet(wanted: Hands, crop: Tensor, arms: list[Arm], seeds: list[int], prompt: str) -> Tensor:
@@ -234,4 +226,5 @@ def _draw(
             strength=arguments.strength,
             progress=progress,
         )
-    return Arm(name, pictures, score_pictures(pictures, wanted))
+    with without_chatter(), progress_bar(f"Scoring {name}") as progress:
+        return Arm(name, pictures, score_pictures(pictures, wanted, progress=progress))

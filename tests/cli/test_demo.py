@@ -1,13 +1,15 @@
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
+from handrawer.cli import main
 from handrawer.cli.demo import FILL, SIDE, Arm, choose_hand, crop_picture, frame_one_hand, score_table, shipped_picture
 from handrawer.cli.errors import Refusal
 from handrawer.cli.files import read_picture
+from handrawer.evaluate.score import Score
 from handrawer.hand.camera import crop_around
 from handrawer.hand.hands import Frame, hand_from_gesture
 from handrawer.hand.model import load_open_hand
@@ -78,19 +80,70 @@ def test_beyond_the_picture_the_crop_is_grey():
     torch.testing.assert_close(crop[:, 34:], torch.full((64, 30, 3), 128 / 255), atol=0.01, rtol=0)
 
 
-def score(found, error):
-    return SimpleNamespace(found=found, joint_error=error)
+def score(errors):
+    """A score of a hand whose 21 joints have these errors; none: no hand was found."""
+    if errors is None:
+        return Score(False, 0.0, torch.full((21,), torch.inf), False)
+    return Score(True, 0.9, torch.tensor(errors), True)
 
 
 def test_the_table_counts_misses_and_averages_what_was_found():
-    without = Arm("without HanDrawer", torch.zeros(2, 1, 1, 3), [score(False, None), score(False, None)])
-    steered = Arm("with HanDrawer", torch.zeros(2, 1, 1, 3), [score(True, 0.02), score(True, 0.04)])
+    without = Arm("without HanDrawer", torch.zeros(2, 1, 1, 3), [score(None), score(None)])
+    steered = Arm("with HanDrawer", torch.zeros(2, 1, 1, 3), [score([0.02] * 21), score([0.05] * 14 + [0.2] * 7)])
     lines = score_table([without, steered], [7, 8]).splitlines()
-    assert lines[2].split() == ["7", "no", "-", "yes", "0.020"]
-    assert lines[3].split() == ["8", "no", "-", "yes", "0.040"]
-    assert lines[4].split() == ["all", "0/2", "-", "2/2", "0.030"]
+    assert lines[2].split() == ["7", "no", "-", "0", "%", "yes", "0.020", "100", "%"]
+    assert lines[3].split() == ["8", "no", "-", "0", "%", "yes", "0.100", "67", "%"]
+    assert lines[4].split() == ["all", "0/2", "-", "0", "%", "2/2", "0.060", "83", "%"]
 
 
 def test_the_shipped_picture_is_not_square_and_can_be_read():
     picture = read_picture(shipped_picture())
     assert picture.shape == (1, 512, 768, 3)
+
+
+@pytest.fixture(scope="module")
+def untrained_mini():
+    """The small model as it is before training: its networks and the whole path, without its looks."""
+    from diffusers import DDIMScheduler
+
+    from handrawer.adapter.handrawer import HanDrawer
+    from handrawer.adapter.unet import describe_diffusers
+    from handrawer.mini import modules, pipeline
+
+    torch.manual_seed(0)
+    unet, vae, text = modules.make_unet(), modules.make_vae(), modules.make_text_encoder()
+    adapter = HanDrawer.create(describe_diffusers(unet, "v_prediction"), load_open_hand())
+    with torch.no_grad():  # zero-initialised projections would make both rows of the sheet the same
+        for parameter in adapter.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    scheduler = DDIMScheduler(**modules.SCHEDULER_CONFIG)
+    return pipeline.MiniPipeline(
+        unet.eval(), vae.eval(), text.eval(), modules.make_tokenizer(), scheduler, adapter.eval()
+    )
+
+
+def test_the_whole_demo(tmp_path, capsys, monkeypatch, untrained_mini):
+    monkeypatch.setattr("handrawer.mini.pipeline.load_mini", lambda: untrained_mini)
+    out = tmp_path / "out"
+    assert main(["demo", "--out", str(out), "--steps", "1", "--seed", "5", "--prompt", "a right hand"]) == 0
+    assert {path.name for path in out.iterdir()} == {"overlay.png", "depth.png", "mask.png", "hands.json", "sheet.png"}
+    text = capsys.readouterr().out
+    assert "Hand 0 is taken (the largest)" in text and 'Prompt: "a right hand"' in text
+    assert [line.split()[0] for line in text.splitlines() if line[:1] in "5678"] == ["5", "6", "7", "8"]
+    assert read_picture(out / "sheet.png").shape[2] > 4 * SIDE
+
+
+def test_the_demo_without_a_hand(tmp_path, capsys):
+    Image.new("RGB", (90, 60), (80, 120, 80)).save(tmp_path / "empty.png")
+    assert main(["demo", "--image", str(tmp_path / "empty.png"), "--out", str(tmp_path / "out")]) == 0
+    assert not read_picture(tmp_path / "out" / "depth.png").any()
+    assert not (tmp_path / "out" / "sheet.png").exists()
+    assert "No hand was found" in capsys.readouterr().out
+
+
+def test_missing_weights_are_a_refusal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("handrawer.mini.pipeline.load_mini.__defaults__", (tmp_path, "cpu"))
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("handrawer demo: ") and "weights are missing or damaged" in last
+    assert not (tmp_path / "out").exists()
