@@ -58,21 +58,28 @@ def draw_overlay(
 
 def _draw(canvas: Tensor, frame: Frame, normals: Tensor, visible: Tensor, opacity: float, outline: bool) -> None:
     light = torch.tensor(LIGHT, device=canvas.device)
-    shade = 0.3 + 0.75 * ((2 * normals - 1) @ light).clamp(min=0)[..., None]
     line = max(1.0, min(frame.width, frame.height) / 400)
-    for place, hand in enumerate(frame.hands):
-        if not hand.enabled:
-            continue
+    drawn = [(place, hand, _around(hand, frame, line)) for place, hand in enumerate(frame.hands) if hand.enabled]
+    for place, hand, part in drawn:
         colour = torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
-        share = visible[place]
-        canvas.lerp_((shade * colour).clamp(0, 1), (opacity * share)[..., None].expand_as(canvas))
+        shade = 0.3 + 0.75 * ((2 * normals[part] - 1) @ light).clamp(min=0)[..., None]
+        share = (opacity * visible[place][part])[..., None]
+        canvas[part] = torch.lerp(canvas[part], (shade * colour).clamp(0, 1), share.expand_as(canvas[part]))
     if not outline:
         return
-    for place, hand in enumerate(frame.hands):
-        if hand.enabled:
-            rim = (dilate(visible[place], line) - visible[place])[..., None]
-            dark = 0.25 * torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
-            canvas.lerp_(dark.expand_as(canvas), rim.expand_as(canvas))
+    for place, hand, part in drawn:
+        share = visible[place][part]
+        rim = (dilate(share, line) - share)[..., None]
+        dark = 0.25 * torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
+        canvas[part] = torch.lerp(canvas[part], dark.expand_as(canvas[part]), rim.expand_as(canvas[part]))
+
+
+def _around(hand: Hand, frame: Frame, line: float) -> tuple[slice, slice]:
+    """Rows and columns of the picture that hold the hand and its outline."""
+    size = torch.tensor([frame.width, frame.height])
+    low = (hand.box[:2] * size - line - 1).clamp(min=0).minimum(size).int().tolist()
+    high = (hand.box[2:] * size + line + 2).clamp(min=0).minimum(size).int().tolist()
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def _label(canvas: Tensor, frame: Frame, visible: Tensor) -> None:

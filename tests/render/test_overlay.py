@@ -89,6 +89,8 @@ def test_batches_sizes_and_empty_frames():
     assert torch.equal(drawn[1], pictures[1])
     assert not torch.equal(drawn[2], pictures[2])
     assert draw_overlay(torch.zeros(1, 1, 1, 3), frame).shape == (1, 1, 1, 3)
+    beside = hand_from_gesture("open", "left", 48, 32, centre=(2.5, -2.0))
+    assert torch.equal(draw_overlay(pictures, beside, badges=False), pictures)
     off = Frame(48, 32, tuple(hand.replace(enabled=False) for hand in frame.hands))
     assert torch.equal(draw_overlay(pictures, off), pictures)
     with pytest.raises(ValueError, match="must be"):
