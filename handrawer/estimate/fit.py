@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..hand.anatomy import angles_to_rotations
 from ..hand.camera import Camera, default_camera
 from ..hand.hands import SIDES, Hand, make_hand
 from ..hand.model import HandModel
+from ..hand.skinning import pose_hand
 from .rig import LandmarkRig, State, landmark_rig
 from .solver import Residuals, minimise
 from .start import starts
@@ -26,6 +28,8 @@ FLAT_STARTS = {True: 2, False: 8}  # starts from the picture alone, with world l
 SCREENING, POLISHING = 6, 30  # iterations for every start, and for the best one of each hand
 KEPT_STARTS = 2
 HANDS_AT_ONCE = 16  # bounds memory
+REACH = 0.5  # metres, more than any vertex lies from the wrist
+NEAREST = 0.02  # metres, of any vertex to the camera
 LEAST_EXTENT = 1e-4  # tangent of the viewing angle; landmarks nearer together show nothing
 
 
@@ -97,14 +101,32 @@ def hands_of_fit(
     notes: Sequence[tuple[str, ...]] | None = None,
 ) -> list[Hand]:
     """The N hands of a fit with their meshes; the arguments are those of the fit, and one note tuple a hand."""
+    moved = _before_the_camera(model, fit, side)
     return [
         make_hand(
-            model, angles=fit.angles[i], side=side[i], orientation=fit.orientation[i], translation=fit.translation[i],
+            model, angles=fit.angles[i], side=side[i], orientation=fit.orientation[i], translation=moved[i],
             shape=fit.shape[i], camera=camera, width=width, height=height,
             confidence=1.0 if confidence is None else float(confidence[i]), notes=() if notes is None else notes[i],
         )
         for i in range(len(side))
     ]  # fmt: skip
+
+
+def _before_the_camera(model: HandModel, fit: Fit, side: Sequence[str]) -> Tensor:
+    """[N, 3] translations, for hands that would reach behind the camera moved away along the wrist's ray.
+
+    Landmarks of a real picture never ask for that; absurd ones must not stop the batch.
+    """
+    near = torch.nonzero(fit.translation[:, 2] < REACH)[:, 0]
+    translation = fit.translation.clone()
+    if len(near):
+        full = model.to("cpu", torch.float64)
+        rotations = angles_to_rotations(full, fit.angles[near])
+        left = torch.tensor([side[i] == "left" for i in near.tolist()])
+        posed = pose_hand(full, rotations, fit.shape[near], fit.orientation[near], translation[near], left)
+        missing = (NEAREST - posed.vertices[..., 2].amin(dim=1)).clamp_min(0)
+        translation[near] *= 1 + (missing / translation[near, 2])[:, None]
+    return translation
 
 
 def fit_landmarks(
