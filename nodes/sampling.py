@@ -242,6 +242,8 @@ def look_up(features: Features, run: Run, height: int, width: int, text: Tensor 
 
 
 def diffusion_model_wrapper(injection: Injection) -> Callable:
+    outside = Run()  # for calls that did not come through CALC_COND_BATCH: it only remembers that this was said
+
     def wrapper(executor, *args, **kwargs):
         place = kwargs.pop(f"{injection.name}_place", None)
         variant = kwargs.pop(f"{injection.name}_variant", None)
@@ -249,7 +251,7 @@ def diffusion_model_wrapper(injection: Injection) -> Callable:
         options = args[5] if len(args) > 5 else kwargs.get("transformer_options", {})
         call: Call | None = options.get(injection.name)
         if call is None:
-            Run().warn("HanDrawer: this sampler calls the model behind ComfyUI's back, so no hand is added.")
+            outside.warn("HanDrawer: this sampler calls the model behind ComfyUI's back, so no hand is added.")
         elif place is not None and call.variants:
             if place.shape[-2:] != args[0].shape[-2:]:
                 call.run.warn(

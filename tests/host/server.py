@@ -57,7 +57,7 @@ class Server:
     """
 
     def __init__(self, checkout: Path, base: Path, *arguments: str) -> None:
-        self.base, self.log = base, base / "log.txt"
+        self.base, self.log, self.checkout = base, base / "log.txt", checkout
         self.address = f"127.0.0.1:{free_port()}"
         command = [
             python(), "-u", str(Path(__file__).with_name("start_host.py")), str(checkout),
@@ -89,6 +89,16 @@ class Server:
 
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def start_again(self) -> str:
+        """Start a second host with the same base folder, which ends once it has loaded everything: its log."""
+        command = [
+            python(), str(Path(__file__).with_name("start_host.py")), str(self.checkout), "--cpu",
+            "--quick-test-for-ci", "--base-directory", str(self.base), "--disable-api-nodes",
+            "--database-url", "sqlite:///:memory:",
+        ]  # fmt: skip
+        found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_LIMIT)
+        return found.stdout + found.stderr
 
     def stop(self) -> None:
         self.process.terminate()

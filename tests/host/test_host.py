@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from tests.host.server import ROOT, Server
-from tests.host.workflows import gesture_to_picture, node, photo_to_picture, sampler, without_handrawer
+from tests.host.workflows import (
+    gesture_to_picture,
+    node,
+    photo_to_picture,
+    read_shipped,
+    sampler,
+    without_handrawer,
+)
 
 NODES = (
     "HanDrawerExamplePicture", "HanDrawerEstimateHands", "HanDrawerGesture", "HanDrawerPlaceHands",
@@ -48,10 +55,19 @@ def test_no_other_node_is_registered(host: Server):
     assert found == set(NODES)
 
 
+def import_seconds(log: str) -> float:
+    """How long the host says that this pack took to import."""
+    (seconds,) = re.findall(r"([\d.]+) seconds: .*HanDrawer", log)
+    return float(seconds)
+
+
 def test_the_start_takes_less_than_half_a_second(host: Server):
-    times = re.findall(r"([\d.]+) seconds(?: \(IMPORT FAILED\))?: .*HanDrawer", host.text())
-    assert len(times) == 1
-    assert float(times[0]) < 0.5
+    """By the clock, so a busy machine gets two more tries."""
+    seconds = import_seconds(host.text())
+    for _ in range(2):
+        if seconds >= 0.5:
+            seconds = import_seconds(host.start_again())
+    assert seconds < 0.5
 
 
 def test_a_gesture_steers_the_picture(host: Server):
@@ -198,15 +214,65 @@ def test_the_unet_loader_steers_without_the_prompts(host: Server):
     assert host.fail(workflow).startswith("unet_name: ComfyUI cannot tell which kind of model no_unet")
 
 
-def test_shipped_workflows_know_all_their_nodes_and_have_thumbnails(host: Server):
+SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
+# Workflows outlive releases: the files of every release stay here and must go on running.
+RELEASED = sorted((ROOT / "tests" / "host" / "released").glob("*/*.json"))
+
+
+def test_shipped_workflows_are_listed_as_templates(host: Server):
     listed = host.get("/workflow_templates")["HanDrawer"]
-    files = sorted((ROOT / "workflows").glob("*.json"))
-    assert sorted(listed) == [file.stem for file in files] and files
-    known = host.get("/object_info")
-    for file in files:
+    assert sorted(listed) == [file.stem for file in SHIPPED] and SHIPPED
+    for file in SHIPPED:
         workflow = json.loads(file.read_text(encoding="utf-8"))
-        kinds = {entry["type"] for entry in workflow["nodes"]} - {"Note", "MarkdownNote"}
-        assert kinds <= set(known), kinds - set(known)
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", workflow["id"])
         with Image.open(file.with_suffix(".jpg")) as thumbnail:
             assert thumbnail.format == "JPEG"
+        (copy,) = [r for r in RELEASED if r.name == file.name and r.parent.name == version()]
+        assert copy.read_bytes() == file.read_bytes(), "copy it to tests/host/released/VERSION"
+
+
+def version() -> str:
+    (found,) = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize("file", [*SHIPPED, *RELEASED], ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_shipped_workflows_run(host: Server, file):
+    workflow = read_shipped(file, host.get("/object_info"))
+    for entry in workflow.values():
+        if entry["class_type"] == "KSampler":
+            assert entry["inputs"]["steps"] >= 10
+            entry["inputs"]["steps"] = 2  # this test asks whether it runs, not how good it looks
+    outputs = host.succeed(workflow)
+    shown = {name for name, entry in workflow.items() if entry["class_type"] in ("SaveImage", "PreviewImage")}
+    assert shown and shown <= set(outputs)
+
+
+def test_a_second_pass_at_twice_the_size_makes_its_own_maps(host: Server):
+    """The usual way to a larger picture: draw, enlarge the latent, draw again over it."""
+    workflow = gesture_to_picture(seed=81)
+    before = host.counters()
+    workflow["20"] = node("LatentUpscaleBy", samples=["12", 0], upscale_method="bilinear", scale_by=2.0)
+    second = sampler(["10", 0], ["10", 1], ["10", 2], ["20", 0], seed=81)
+    second["inputs"]["denoise"] = 0.5
+    workflow["21"] = second
+    workflow["13"]["inputs"]["samples"] = ["21", 0]
+    assert draw(host, workflow).shape == (512, 512, 3)
+    after = host.counters()
+    assert after["encode"] == before["encode"] or after["encode"] == before["encode"] + 1
+    assert 2 <= after["fusion"] - before["fusion"] <= 4, "two prompts, at the new size and perhaps at the old one"
+
+
+def test_inpainting_keeps_what_lies_outside_the_mask(host: Server):
+    workflow = gesture_to_picture(seed=91)
+    workflow["20"] = node("EmptyImage", width=256, height=256, batch_size=1, color=0x406080)
+    workflow["21"] = node("VAEEncode", pixels=["20", 0], vae=["6", 2])
+    workflow["22"] = node("SolidMask", value=0.0, width=256, height=256)
+    workflow["23"] = node("SolidMask", value=1.0, width=128, height=256)
+    workflow["24"] = node("MaskComposite", destination=["22", 0], source=["23", 0], x=0, y=0, operation="add")
+    workflow["25"] = node("SetLatentNoiseMask", samples=["21", 0], mask=["24", 0])
+    workflow["12"]["inputs"]["latent_image"] = ["25", 0]
+    steered, base = draw(host, workflow), draw(host, without_handrawer(workflow))
+    difference = np.abs(steered.astype(int) - base).mean(axis=2)
+    # the decoder looks far around each pixel, with ever less weight
+    assert difference[:, :96].mean() > 1 and difference[:, 208:].mean() < 0.1

@@ -1,5 +1,8 @@
 """Workflows in API format, for tests."""
 
+import json
+from pathlib import Path
+
 
 def photo_to_picture(picture: str = "hands.png", *, seed: int = 1, strength: float = 1.0, steps: int = 2) -> dict:
     """The shipped workflow's graph: example picture to hands to a picture of the small model."""
@@ -60,3 +63,32 @@ def without_handrawer(workflow: dict) -> dict:
         name: {**n, "inputs": {**n["inputs"], **straight}} if n["class_type"] == "KSampler" else n
         for name, n in kept.items()
     }
+
+
+def read_shipped(path: Path, infos: dict) -> dict:
+    """A shipped workflow, from the page's format to the API's, as the page does it.
+
+    Args:
+        path: a file of workflows/.
+        infos: the host's /object_info, which tells in which order a node's widgets are saved.
+    """
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+    prompt = {}
+    for entry in graph["nodes"]:
+        if entry["type"] in ("Note", "MarkdownNote"):
+            continue
+        sockets = {socket["name"]: socket for socket in entry["inputs"]}
+        values = iter(entry["widgets_values"])
+        inputs = {}
+        definition = infos[entry["type"]]["input"]
+        for name in [*definition.get("required", {}), *definition.get("optional", {})]:
+            if name not in sockets:
+                inputs[name] = next(values)
+                if name == "seed":
+                    assert next(values) == "fixed", "the seed must not change by itself"
+            elif sockets[name]["link"] is not None:
+                inputs[name] = sources[sockets[name]["link"]]
+        assert next(values, None) is None, f"{entry['type']} has more widget values than widgets"
+        prompt[str(entry["id"])] = {"class_type": entry["type"], "inputs": inputs}
+    return prompt

@@ -47,3 +47,8 @@ def nodes_package(plugin: ModuleType):
     package = importlib.import_module(f"{plugin.__name__}.nodes")
     importlib.import_module(f"{plugin.__name__}.nodes.folders").register()
     return package
+
+
+@pytest.fixture(scope="session")
+def windows(nodes):
+    return nodes("windows")

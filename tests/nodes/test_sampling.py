@@ -308,3 +308,88 @@ def test_a_model_of_another_base_is_refused_by_name(kit: Kit, nodes, tmp_path):
     with pytest.raises(ValueError, match=r"for_sd15.*Stable Diffusion 1.*the small model"):
         nodes("network").check_fit(other, kit.model)
     nodes("network").check_fit(network, kit.model)
+
+
+def test_each_context_window_shows_its_own_pictures(kit: Kit):
+    """Windows over a batch: every call holds some of its pictures, and each gets the hands of its own place."""
+    windows = pytest.importorskip("comfy.context_windows")
+    if not hasattr(windows, "ContextFuseMethods"):
+        pytest.skip("this host has no context windows")
+    other = hand_from_gesture("fist", "right", SIZE, SIZE, centre=(0.3, 0.6), size=0.4)
+    features = kit.features(one_hand(), Frame(SIZE, SIZE), other, Frame(SIZE, SIZE))
+    text = kit.text("a hand")
+
+    def windowed(model):
+        model = model.clone()
+        model.model_options["context_handler"] = windows.IndexListContextHandler(
+            context_schedule=windows.get_matching_context_schedule(windows.ContextSchedules.STATIC_STANDARD),
+            fuse_method=windows.get_matching_fuse_method(windows.ContextFuseMethods.FLAT),
+            context_length=2, context_overlap=0, context_stride=1, closed_loop=False, dim=0,
+        )  # fmt: skip
+        return model
+
+    try:
+        _, bare = kit.sample(windowed(kit.model), text, text, cfg=1.0, batch=4, steps=1)
+    except RuntimeError as error:  # 0.3.64 cannot do it on this dimension, with or without HanDrawer
+        pytest.skip(f"this host's context windows do not work on batches: {error}")
+    _, calls = kit.sample(windowed(kit.patched(features)), text, text, cfg=1.0, batch=4, steps=1)
+    changed = [float((a[3][row] - b[3][row]).norm()) > 0.1 for a, b in zip(calls, bare, strict=True) for row in (0, 1)]
+    assert len(calls) == 2 and changed == [True, False, True, False]
+    _, plain = kit.sample(kit.patched(features), text, text, cfg=1.0, batch=4, steps=1)
+    assert relative(torch.cat([call[3] for call in calls]), plain[0][3]) < 1e-5
+
+
+def test_a_node_that_shrinks_the_features_gets_shrunk_maps(kit: Kit):
+    """Deep Shrink halves the features after some block: what is added behind it is halved alike, at its place."""
+    from torch.nn.functional import interpolate
+
+    def shrink(h, to):
+        return interpolate(h, scale_factor=0.5, mode="area") if to["block"][1] == 2 else h
+
+    text = kit.text("a hand")
+    features = kit.features()
+    model = kit.patched(features)
+    model.set_model_input_block_patch(shrink)
+    # the way up meets the unshrunk skips: bring it back, as Deep Shrink does
+    model.set_model_output_block_patch(lambda h, hsp, to: (interpolate(h, hsp.shape[-2:]), hsp))
+    added = added_by(kit, model, text)
+    assert added[3].shape[-2:] == (8, 8)
+    expected = interpolate(features.maps(32, 32, None).blocks[3], scale_factor=0.5, mode="area")
+    assert relative(added[3], expected) < 0.2
+    assert torch.allclose(added[0], features.maps(32, 32, None).blocks[0], atol=1e-5)
+
+
+def test_a_sampler_behind_the_host_s_back_is_told_once(kit: Kit, caplog):
+    model = kit.patched(kit.features())
+    wrapper = kit.sampling.diffusion_model_wrapper(kit.injection(kit.features()))
+    for _ in range(3):
+        assert wrapper(lambda *args, **kwargs: "bare", 1, 2, 3, 4, 5, {}) == "bare"
+    assert len([r for r in caplog.records if "behind ComfyUI's back" in r.message]) == 1
+    assert model is not kit.model
+
+
+def test_a_latent_cut_into_tiles_elsewhere_is_left_alone_and_told(kit: Kit, caplog):
+    from comfy.patcher_extension import WrappersMP
+
+    text = kit.text("a hand")
+
+    def tile(executor, x, *args, **kwargs):
+        found = x.clone()
+        found[..., :16] = executor(x[..., :16], *args, **kwargs)
+        found[..., 16:] = executor(x[..., 16:], *args, **kwargs)
+        return found
+
+    def tiled(model):
+        model = model.clone()
+        # in front of the others: what other nodes have added is called inside the tiles
+        wrappers = model.wrappers[WrappersMP.DIFFUSION_MODEL] = dict(model.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}))
+        kept = dict(wrappers)
+        wrappers.clear()
+        wrappers["tile"] = [tile]
+        wrappers.update(kept)
+        return model
+
+    found, _ = kit.sample(tiled(kit.patched(kit.features())), text, text, cfg=1.0)
+    expected, _ = kit.sample(tiled(kit.model), text, text, cfg=1.0)
+    assert torch.equal(found, expected)
+    assert len([r for r in caplog.records if "tiles" in r.message]) == 1
