@@ -33,6 +33,7 @@ from .losses import clean_error, denoising_loss, hand_loss
 from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
 
 log = logging.getLogger("handrawer")
+SAVE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class DiffusionConfig:
         drop_text: share of samples with the empty prompt.
         hand_weight: weight of the hand reconstruction loss beside the denoising loss.
         control: whether to train the control base beside it.
-        compile: whether to compile the UNets' forward pass (pays on a GPU after a minute or two).
+        compile: whether to compile the UNets' forward pass (took three minutes on an H100: for long runs).
+        cast: whether the UNets run on bfloat16 copies of their weights instead of under autocast, which norms in
+            float32: nearly twice as fast on a GPU. The weights that are learned stay float32.
     """
 
     seed: int = 2
@@ -65,6 +68,7 @@ class DiffusionConfig:
     hand_weight: float = 0.5
     control: bool = True
     compile: bool = False
+    cast: bool = False
 
 
 class Base(nn.Module):
@@ -136,7 +140,7 @@ def hand_mask(scene: Scene, model: HandModel, height: int, width: int) -> Tensor
     scale = torch.tensor([2.0 * width, 2.0 * height], device=scene.focal.device)
     pixels = torch.cat([scene.project(scene.posed.vertices) * scale, scene.posed.vertices[..., 2:]], -1)
     picture = torch.arange(len(pixels), device=pixels.device)
-    drawn = rasterise(pixels, model.faces, picture, len(pixels), 2 * height, 2 * width)
+    drawn = rasterise(pixels, model.faces, picture, len(pixels), 2 * height, 2 * width, cull="back")
     return F.avg_pool2d(drawn.covered[:, None].float(), 2)
 
 
@@ -186,11 +190,13 @@ class Trainer:
             self.arms["control"] = Base().to(self.device)
         for arm in self.arms.values():
             arm.to(memory_format=torch.channels_last)
+        if config.compile:
+            for arm in (self.guided, *([self.arms["control"]] if config.control else [])):
+                arm.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.averages = {name: Average(arm, config.decay) for name, arm in self.arms.items()}
         self.clock = Clock(config.steps, config.minutes)
         self.step = 0
-        self.denoise = torch.compile(denoise, dynamic=False) if config.compile else denoise
         self.a, self.s = noise_levels(self.device)
         tokenizer = make_tokenizer()
         self.empty = tokenize(tokenizer, [""])[0].to(self.device)
@@ -233,13 +239,21 @@ class Trainer:
             )  # fmt: skip
             rest = count - drops.kept
             padded = {k: torch.cat([r, r.new_zeros(rest, *r.shape[1:])]) for k, r in residuals.items()}
-            add("guided", self.denoise(self.guided.unet, noisy, time, text, padded))
+            add("guided", self._denoise(self.guided, noisy, time, text, padded))
             if "control" in self.arms:
                 control = self.arms["control"]
                 # Zeros rather than no residuals: the same compiled function then serves both.
                 nothing = {k: torch.zeros_like(r) for k, r in padded.items()}
-                add("control", self.denoise(control.unet, noisy, time, control.encode(tokens), nothing))
+                add("control", self._denoise(control, noisy, time, control.encode(tokens), nothing))
         return found
+
+    def _denoise(self, base: Base, noisy: Tensor, time: Tensor, text: Tensor, residuals: dict[int, Tensor]) -> Tensor:
+        if not self.config.cast:
+            return base(noisy, time, text, residuals)
+        low = {k: v.to(torch.bfloat16) for k, v in base.state_dict(keep_vars=True).items() if k.startswith("unet.")}
+        inputs = (noisy.to(torch.bfloat16), time, text.to(torch.bfloat16), residuals)
+        with torch.autocast(self.device.type, enabled=False):
+            return torch.func.functional_call(base, low, inputs)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of optimisation."""
@@ -284,9 +298,9 @@ class Trainer:
         samples: Samples,
         folder: Path,
         progress: Callable[[str], None] = log.info,
-        save_seconds: float = 150,
+        on_save: Callable[[Trainer], None] | None = None,
     ) -> None:
-        """Train until the clock has run out, saving to `folder/diffusion.pt` now and then."""
+        """Train until the clock has run out, saving to `folder/diffusion.pt` now and then; `on_save` is told."""
         path = folder / "diffusion.pt"
         if self.resume(path):
             progress(f"resumed at step {self.step}")
@@ -299,8 +313,10 @@ class Trainer:
                 shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
                 seen = self.step * self.config.batch
                 progress(f"step {self.step} samples {seen} {shown} seconds {self.clock.seconds():.0f}")
-            if self.clock.seconds() - saved > save_seconds:
+            if self.clock.seconds() - saved > SAVE_SECONDS:
                 self.save(path)
+                if on_save is not None:
+                    on_save(self)
                 saved = self.clock.seconds()
         self.save(path)
 

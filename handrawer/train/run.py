@@ -38,7 +38,6 @@ class RunConfig:
         samples_seed: of those pictures.
         autoencoder, diffusion: settings of the two trainings.
         vae: a folder with a trained VAE (diffusers layout) to use instead of training one, or None.
-        start: a folder with `diffusion.pt` averages to start from, or None.
     """
 
     out: str
@@ -122,14 +121,15 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
         vae = train_autoencoder(config.autoencoder, model, skin, out, journal)
         save_vae(vae, out / "vae")
     started = time.monotonic()
-    samples = make_samples(config.samples_seed, config.samples, model, skin, vae, progress=journal)
+    chunk = 128 if device.type == "cuda" else 16
+    samples = make_samples(config.samples_seed, config.samples, model, skin, vae, chunk, progress=journal)
     spread = samples.latents.float().std(dim=(0, 2, 3))
     journal(f"samples {len(samples)} in {time.monotonic() - started:.0f} s, latent std {spread.tolist()}")
     del vae
     trainer = Trainer(config.diffusion, model)
     counts = {k: sum(p.numel() for p in v.parameters()) for k, v in trainer.arms.items()}
     journal(f"parameters {counts}")
-    trainer.run(samples, out, journal)
+    trainer.run(samples, out, journal, on_save=lambda t: save_arms(t, out))
     save_arms(trainer, out)
     journal("done")
     return trainer
