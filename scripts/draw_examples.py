@@ -46,7 +46,7 @@ class Look:
 
 
 LEFT_OF_PICTURE = Look("open", "left", (0.34, 0.56), 0.52, (14.0, 4.0, -10.0), "light", "green sleeve")
-RIGHT_OF_PICTURE = Look("peace", "right", (0.6, 0.47), 0.8, (-8.0, -4.0, 7.0), "tan", "blue sleeve")
+RIGHT_OF_PICTURE = Look("rock", "right", (0.6, 0.47), 0.8, (10.0, 4.0, -6.0), "tan", "blue sleeve")
 
 
 def scene_of(look: Look, model: HandModel) -> Scene:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass, replace
-from importlib.resources import files as resources
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ class Arm:
 
 def shipped_picture() -> Path:
     """The synthetic picture that the demo takes where the user names none."""
-    return Path(str(resources(__package__.rpartition(".")[0]) / "examples" / "hands.png"))
+    return Path(__file__).resolve().parents[1] / "examples" / "hands.png"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def test_the_shipped_picture(tmp_path, capsys):
     assert main(["estimate", str(shipped_picture()), "--out", str(tmp_path / "out")]) == 0
     frame, pictures = read_results(tmp_path / "out")
     assert (frame.width, frame.height) == (768, 512)
-    assert [hand.side for hand in frame.hands] == ["right", "left"], "a peace sign with the right, the left one open"
+    assert [hand.side for hand in frame.hands] == ["right", "left"], "a rock sign with the right, the left one open"
     assert all(picture.shape == (512, 768, 3) for picture in pictures.values())
     covered = pictures["mask"][..., 0] > 0.5
     assert 0.05 < covered.float().mean() < 0.4
