@@ -155,6 +155,7 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         x_in: [B, C, H, W], the whole latent.
     """
     pictures = picture_indices(x_in.shape[0], model_options)
+    tell_batch(run, injection.features.pictures, x_in.shape[0], model_options)
     height, width = x_in.shape[-2:]
     places = cell_places(pictures, height, width, x_in.device)
     variants: list[Maps | None] = []
@@ -193,6 +194,15 @@ def picture_indices(batch: int, model_options: dict) -> list[int]:
     window = model_options.get("transformer_options", {}).get("context_window")
     indices = list(getattr(window, "index_list", None) or range(batch))
     return indices if len(indices) == batch else list(range(batch))
+
+
+def tell_batch(run: Run, have: int, pictures: int, model_options: dict) -> None:
+    """Say once where the lists of hands and the pictures are not equally many."""
+    windowed = model_options.get("transformer_options", {}).get("context_window") is not None
+    if windowed or have in (1, pictures):  # a window shows some pictures of a batch whose size is not known here
+        return
+    what = "they repeat in turn" if have < pictures else f"only the first {pictures} are used"
+    run.warn(f"HanDrawer: the hands of {have} pictures serve a batch of {pictures}: {what}.")
 
 
 def cell_places(pictures: list[int], height: int, width: int, device: torch.device) -> Tensor:
