@@ -60,7 +60,7 @@ def look(seed: int, count: int, model: HandModel) -> tuple[Seen, int]:
     detector, skin = LandmarkDetector(), make_skin(model)
     kept: list[tuple[Tensor, ...]] = []
     detected = 0
-    for start in tqdm(range(0, count, BATCH), desc=f"Looking at pictures of seed {seed}"):
+    for start in tqdm(range(0, count, BATCH), desc=f"Looking at pictures of seed {seed}", mininterval=5):
         scene = draw_scenes(seed, torch.arange(start, min(start + BATCH, count)), model)
         pictures = draw_pictures(scene, model, skin, size=SIZE).permute(0, 2, 3, 1)
         for i, picture in enumerate(pictures):
@@ -74,6 +74,8 @@ def look(seed: int, count: int, model: HandModel) -> tuple[Seen, int]:
             best = min(range(len(found)), key=errors.__getitem__)
             if errors[best] < RIGHT:
                 kept.append((*_labels(scene, i), extent, found[best].points))
+    if not kept:
+        raise SystemExit(f"None of {count} pictures of seed {seed} shows the detector a hand ({detected} detections).")
     columns = [torch.stack(column) for column in zip(*kept, strict=True)]
     return Seen(*(c if c.dtype == torch.bool else c.double() for c in columns)), detected
 
@@ -122,7 +124,7 @@ def errors(seen: Seen, model: HandModel, offsets: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=1200, help="pictures to learn from (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=900, help="pictures to learn from (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=8100, help="of the pictures (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OFFSETS_FILE, help="where to write (default: %(default)s)")
     options = parser.parse_args()

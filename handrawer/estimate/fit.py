@@ -20,8 +20,8 @@ from .start import starts
 
 # Standard deviations of what the fit weighs against each other.
 POINT_SIGMA = 0.01  # of the landmarks, in shares of the longer side of their box
-WORLD_SIGMA = 0.014  # metres, of the world landmarks
-PRIOR_WEIGHT = 0.35  # of natural poses; 1 would trust the sampler's poses as much as the landmarks
+WORLD_SIGMA = 0.025  # metres, of the world landmarks
+PRIOR_WEIGHT = 0.6  # of natural poses; 1 would trust the sampler's poses as much as the landmarks
 SHAPE_SIGMA = 1.0
 
 FLAT_STARTS = {True: 2, False: 8}  # starts from the picture alone, with world landmarks and without

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..estimate.calibration import mediapipe_points_2d
-from ..estimate.landmarks import LandmarkDetector
+from ..estimate.landmarks import LandmarkDetector, Landmarks
 from ..hand.boxes import box_around
 from ..hand.camera import project
 from ..hand.hands import Hand, Hands, known_model
@@ -74,7 +74,7 @@ MEASURES: dict[str, Callable[[Score], float]] = {
 
 
 def score_picture(
-    picture: Tensor, wanted: Tensor, box: Tensor, side: str, detector: LandmarkDetector | None = None
+    picture: Tensor, wanted: Tensor, box: Tensor, side: str, detector: Callable[[Tensor], list[Landmarks]] | None = None
 ) -> Score:
     """Score one picture.
 
@@ -104,7 +104,7 @@ def score_pictures(
     wanted: Hands,
     *,
     models: Sequence[HandModel] = (),
-    detector: LandmarkDetector | None = None,
+    detector: Callable[[Tensor], list[Landmarks]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
     """Score a batch of pictures, each against the one hand that was wanted in it.

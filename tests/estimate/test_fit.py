@@ -1,4 +1,4 @@
-"""Exact landmarks of known hands are explained again, under the limits; broken input gets a sentence or finite hands."""
+"""Exact landmarks of known hands are explained, under the limits; broken input gets a sentence or finite hands."""
 
 import math
 
