@@ -27,7 +27,10 @@ def rewrite(path, tensors=None, **changes):
     with safe_open(str(path), framework="pt") as opened:
         metadata = dict(opened.metadata())
     metadata = {k: v for k, v in {**metadata, **changes}.items() if v is not None}
-    save_file(load_file(path) if tensors is None else tensors, path, metadata)
+    tensors = load_file(path) if tensors is None else tensors
+    # Beside it first: what was loaded may still be mapped from the very file that is replaced here.
+    save_file(tensors, path.with_suffix(".new"), metadata)
+    path.with_suffix(".new").replace(path)
 
 
 def residuals(adapter, inputs):
