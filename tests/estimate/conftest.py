@@ -32,6 +32,6 @@ def drawn() -> Drawn:
 
 @pytest.fixture(scope="session")
 def example() -> Tensor:
-    """[1, H, W, 3] the picture that ships: an open left hand on the left, a right hand's peace sign on the right."""
+    """[1, H, W, 3] the picture that ships: an open left hand on the left, a right hand on the right."""
     picture = load_picture(EXAMPLE)
     return picture if picture.dim() == 4 else picture[None]
