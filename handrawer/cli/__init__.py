@@ -128,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = import_module(f".{arguments.command}", __package__)
         return command.run(arguments)
     except Refusal as refusal:
-        print(f"handrawer {arguments.command}: {refusal}", file=sys.stderr)
+        # One line, also where a library's own words in it have several.
+        print(f"handrawer {arguments.command}: {' '.join(str(refusal).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"handrawer {arguments.command}: stopped.", file=sys.stderr)

@@ -35,7 +35,10 @@ BACKGROUNDS = ("grey", "blue", "green", "beige", "white", "dark")
 LIGHTS = ("soft", "left", "right", "warm", "cool")
 
 # Words beyond the captions' own, so that a user's plain prompt is mostly known words.
-EXTRA_WORDS = "photo picture image of the person's human one finger fingers thumb showing gesture good bad blurry".split()
+EXTRA_WORDS = (
+    *("photo", "picture", "image", "of", "the", "person's", "human", "one", "finger", "fingers", "thumb"),
+    *("showing", "gesture", "good", "bad", "blurry"),
+)
 
 
 @dataclass(frozen=True)

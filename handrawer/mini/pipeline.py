@@ -143,7 +143,7 @@ class MiniPipeline:
         if guided:
             unconditional = self.encode_text([negative] * count)
             if residuals is not None and rule == "same":
-                other = self.residuals(hands, inputs, unconditional, grid, **(residual_options or {}))
+                other = self.residuals(hands, inputs, unconditional, grid, **(residual_options or {})) or {}
                 residuals = {block: torch.cat([other[block], value]) for block, value in residuals.items()}
             elif residuals is not None:
                 rows = [-1] * count + list(range(count))
@@ -190,13 +190,14 @@ def load_mini(folder: str | Path = WEIGHTS, device: torch.device | str = "cpu") 
         except Exception as error:  # the libraries raise many kinds; all mean that the folder cannot be read
             raise ValueError(_MISSING.format(what=f"{part}: {error}")) from error
 
-    networks = [read(kind, part).float().eval() for kind, part in (
-        (UNet2DConditionModel, "unet"), (AutoencoderTiny, "vae"), (CLIPTextModel, "text_encoder"),
-    )]  # fmt: skip
-    tokenizer = read(PreTrainedTokenizerFast, "tokenizer")
-    scheduler = read(DDIMScheduler, "scheduler")
-    adapter = load(folder / ADAPTER_FILE)
-    pipe = MiniPipeline(*networks, tokenizer, scheduler, adapter.float().eval())
+    pipe = MiniPipeline(
+        unet=read(UNet2DConditionModel, "unet").float().eval(),
+        vae=read(AutoencoderTiny, "vae").float().eval(),
+        text_encoder=read(CLIPTextModel, "text_encoder").float().eval(),
+        tokenizer=read(PreTrainedTokenizerFast, "tokenizer"),
+        scheduler=read(DDIMScheduler, "scheduler"),
+        adapter=load(folder / ADAPTER_FILE).float().eval(),
+    )
     return pipe.to(device)
 
 

@@ -82,8 +82,10 @@ class Scene:
         columns += [self.background.tolist(), self.light.tolist()]
         lists = (SIDES, VIEWS, SKINS, SLEEVES, NAILS, BACKGROUNDS, LIGHTS)
         return [
-            Caption(None if g == NAMELESS else GESTURE_NAMES[g], *(names[i] for names, i in zip(lists, row)))
-            for g, row in zip(self.gesture.tolist(), zip(*columns))
+            Caption(
+                None if g == NAMELESS else GESTURE_NAMES[g], *(names[i] for names, i in zip(lists, row, strict=True))
+            )
+            for g, row in zip(self.gesture.tolist(), zip(*columns, strict=True), strict=True)
         ]
 
 

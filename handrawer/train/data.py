@@ -10,6 +10,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +100,7 @@ def make_samples(
     count: int,
     model: HandModel,
     skin: Skin,
-    vae: torch.nn.Module,
+    vae: Any,
     chunk: int = 64,
     progress: Callable[[str], None] = log.info,
 ) -> Samples:

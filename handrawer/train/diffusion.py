@@ -185,14 +185,17 @@ class Trainer:
         self.description: UNetDescription = describe_diffusers(self.guided.unet, "v_prediction")
         self.adapter = HanDrawer.create(self.description, model.to("cpu")).to(self.device)
         self.arms: dict[str, nn.Module] = {"guided": self.guided, "adapter": self.adapter}
+        self.control: Base | None = None
         if config.control:
             torch.manual_seed(config.seed)  # the control starts from the same weights
-            self.arms["control"] = Base().to(self.device)
+            self.control = Base().to(self.device)
+            self.arms["control"] = self.control
         for arm in self.arms.values():
-            arm.to(memory_format=torch.channels_last)
+            arm.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if config.compile:
-            for arm in (self.guided, *([self.arms["control"]] if config.control else [])):
-                arm.compile(dynamic=False)
+            for base in (self.guided, self.control):
+                if base is not None:
+                    base.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.averages = {name: Average(arm, config.decay) for name, arm in self.arms.items()}
         self.clock = Clock(config.steps, config.minutes)
@@ -240,8 +243,8 @@ class Trainer:
             rest = count - drops.kept
             padded = {k: torch.cat([r, r.new_zeros(rest, *r.shape[1:])]) for k, r in residuals.items()}
             add("guided", self._denoise(self.guided, noisy, time, text, padded))
-            if "control" in self.arms:
-                control = self.arms["control"]
+            if self.control is not None:
+                control = self.control
                 # Zeros rather than no residuals: the same compiled function then serves both.
                 nothing = {k: torch.zeros_like(r) for k, r in padded.items()}
                 add("control", self._denoise(control, noisy, time, control.encode(tokens), nothing))
