@@ -3,6 +3,8 @@
 Nothing is repeated here that the folder's own ``config.json`` says.
 """
 
+from collections.abc import Callable
+
 import comfy.utils
 from torch import Tensor
 
@@ -104,17 +106,24 @@ def host_weights(weights: dict[str, Tensor], unet_config: dict) -> dict[str, Ten
     return {names[name]: tensor for name, tensor in weights.items()}
 
 
-def check_weights(module, weights: dict[str, Tensor], what: str) -> None:
-    """Refuse weights that do not fill a network exactly: the host's layers start as uninitialised memory.
+def load_weights(load: Callable, weights: dict[str, Tensor], what: str) -> None:
+    """Fill a network, and refuse weights that do not fill it exactly: what the host's layers lack stays uninitialised.
+
+    Args:
+        load: takes the weights and returns the names that are missing and those left over. Not read off the network
+            beforehand: newer hosts make its weights only now.
+        what: the network's name, for the message.
 
     Raises:
-        ValueError: naming the first weight that is missing, left over, or of another shape.
+        ValueError: naming a weight that is missing, left over, or of another shape.
     """
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    given = {name: tensor.shape for name, tensor in weights.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    try:
+        missing, unexpected = load(weights)
+        wrong = [*missing, *unexpected]
+    except RuntimeError as error:  # torch's, where shapes differ: a heading and one line for each weight
+        wrong = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
     if wrong:
         raise ValueError(
-            f"The {what}'s weights do not fit its config.json ({wrong[0]} should be {expected.get(wrong[0])} and is "
-            f"{given.get(wrong[0])}): the folder is damaged, fetch HanDrawer again."
+            f"The {what}'s weights do not fit its config.json ({wrong[0]}): the folder is damaged, fetch HanDrawer "
+            "again."
         )

@@ -1,5 +1,6 @@
 """The small model's folder (diffusers layout) as the host's MODEL, CLIP and VAE."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -144,11 +145,11 @@ def load_unet(
     cast = mm.unet_manual_cast(dtype, device, HanDrawerMini.supported_inference_dtypes)
     model_config.set_inference_dtype(dtype, cast)
     model = model_config.get_model({}, device=offload)
-    diffusers_unet.check_weights(model.diffusion_model, named, "UNet")
-    model.diffusion_model.load_state_dict(named)
+    load = functools.partial(model.diffusion_model.load_state_dict, strict=False)
+    diffusers_unet.load_weights(load, named, "UNet")
     model.eval()
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    return patcher(model, load_device=device, offload_device=offload)
+    # The plain one also on hosts which load large models piece by piece: this one is small, and filled already.
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
 
 
 def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
@@ -162,8 +163,16 @@ def load_vae(weights: dict[str, Tensor]) -> comfy.sd.VAE:
         if layers != "layers" or part not in ("encoder", "decoder"):
             raise ValueError(f"The VAE is no AutoencoderTiny of TAESD's layout ({name}): fetch HanDrawer again.")
         named[f"taesd_{part}.{int(number) + (part == 'decoder')}.{rest}"] = tensor.float()
-    vae = comfy.sd.VAE(sd=named, dtype=torch.float32)
-    diffusers_unet.check_weights(vae.first_stage_model, named, "VAE")
+    made = []
+
+    def load(weights: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+        made.append(comfy.sd.VAE(sd=weights, dtype=torch.float32))  # it only warns where a weight is missing
+        model = made[0].first_stage_model  # None where it does not recognise the weights at all
+        expected = set() if model is None else set(model.state_dict())
+        return sorted(expected - weights.keys()), sorted(weights.keys() - expected)
+
+    diffusers_unet.load_weights(load, named, "VAE")
+    (vae,) = made
     return vae
 
 

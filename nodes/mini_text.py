@@ -9,7 +9,7 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from .diffusers_unet import check_weights
+from .diffusers_unet import load_weights
 
 NAME = "handrawer_mini"  # the host's key for this encoder's tokens
 
@@ -135,6 +135,6 @@ def load_text_encoder(config: dict, weights: dict[str, Tensor], tokenizer_file: 
     clip = comfy.sd.CLIP(
         target, parameters=sum(t.numel() for t in named.values()), model_options={"dtype": torch.float32}
     )
-    check_weights(getattr(clip.cond_stage_model, NAME).transformer, named, "text encoder")
-    clip.load_sd(named)  # not in the constructor: 0.3.64 does not take them there
+    # Not in the constructor: 0.3.64 does not take them there.
+    load_weights(clip.load_sd, named, "text encoder")
     return clip

@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 PROMPTS = ["a right hand, open, dark skin", "", "hand hand unheardof word, " + "finger " * 20]
@@ -36,7 +38,7 @@ def test_prediction_and_noise_schedule_are_those_of_the_scheduler(mini, mini_fol
     from diffusers import DDIMScheduler
 
     model, _, _ = mini
-    scheduler = DDIMScheduler.from_pretrained(mini_folder / "scheduler")
+    scheduler: Any = DDIMScheduler.from_pretrained(mini_folder / "scheduler")
     unet = UNet2DConditionModel.from_pretrained(mini_folder / "unet").eval()
     generator = torch.Generator().manual_seed(2)
     clean, noise = torch.randn(2, 1, 4, 32, 32, generator=generator)
@@ -53,7 +55,7 @@ def test_prediction_and_noise_schedule_are_those_of_the_scheduler(mini, mini_fol
 @torch.inference_mode()
 def test_vae_is_that_of_diffusers(mini, mini_folder: Path):
     _, _, vae = mini
-    tiny = AutoencoderTiny.from_pretrained(mini_folder / "vae").eval()
+    tiny: Any = AutoencoderTiny.from_pretrained(mini_folder / "vae").eval()
     picture = torch.rand(1, 64, 48, 3, generator=torch.Generator().manual_seed(3))
     latent = tiny.encode(picture.movedim(-1, 1) * 2 - 1).latents
     assert relative(vae.encode(picture), latent) < 1e-5
@@ -119,6 +121,8 @@ def test_previews_show_the_decoder_s_colours(mini):
         ),
         (lambda folder: change(folder / "unet" / "config.json", layers_per_block=2), "do not fit its config.json"),
         (lambda folder: change(folder / "text_encoder" / "config.json", num_hidden_layers=1), "do not fit"),
+        (lambda folder: without_weight(folder / "vae", "decoder.layers.0.weight"), "The VAE's weights"),
+        (lambda folder: without_weight(folder / "unet", "conv_in.bias"), "The UNet's weights .*conv_in|input_blocks"),
         (lambda folder: change(folder / "scheduler" / "scheduler_config.json", beta_schedule="odd"), "noise schedule"),
     ],
 )
@@ -128,6 +132,13 @@ def test_damage_is_told_in_a_sentence(nodes, mini_folder: Path, tmp_path: Path, 
     damage(folder)
     with torch.inference_mode(), pytest.raises(ValueError, match=sentence):
         nodes("mini_model").load_mini(folder)
+
+
+def without_weight(folder: Path, name: str) -> None:
+    (path,) = folder.glob("*.safetensors")
+    weights = {key: value for key, value in load_file(path).items() if key != name}
+    path.unlink()
+    save_file(weights, path)
 
 
 def change(path: Path, **values) -> None:
