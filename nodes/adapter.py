@@ -2,10 +2,11 @@
 
 import comfy.sd
 import folder_paths
+import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from . import folders, network, sampling, types
+from . import folders, network, pictures, sampling, types
 
 CATEGORY = "HanDrawer"
 MINI = "HanDrawer mini (comes with HanDrawer)"
@@ -109,6 +110,11 @@ class HanDrawerApply(io.ComfyNode):
                     optional=True,
                     tooltip="The negative prompt. Whether it gets the hand too follows how the adapter was trained.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where in the picture the hands may steer: white does, black leaves the model alone.",
+                ),
             ],
             outputs=[
                 io.Model.Output(id="model_out", display_name="MODEL", tooltip="The model, steered by the hands."),
@@ -132,11 +138,14 @@ class HanDrawerApply(io.ComfyNode):
         end_percent: float,
         positive: list | None = None,
         negative: list | None = None,
+        mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         check_range(start_percent, end_percent)
         network.check_fit(features.network, model)
         key = str(cls.hidden.unique_id)
-        injection = sampling.Injection(key, features, strength, start_percent, end_percent)
+        if mask is not None:
+            mask = pictures.check_mask(mask, "mask")
+        injection = sampling.Injection(key, features, strength, start_percent, end_percent, mask)
         return io.NodeOutput(
             sampling.patched(model, injection),
             marked(positive, key, sampling.POSITIVE),

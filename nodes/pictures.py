@@ -35,6 +35,18 @@ def check_image(image: Tensor, name: str) -> Tensor:
     return image[..., :3].float().expand(*image.shape[:3], 3)
 
 
+def check_mask(mask: Tensor, name: str) -> Tensor:
+    """A MASK as float32 [B, H, W] in 0..1; a single one may come without the batch's axis.
+
+    Raises:
+        ValueError: naming the input, if it is no MASK.
+    """
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
+        shape = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{name}: this is no mask ({shape}); connect a MASK of shape [batch, height, width].")
+    return mask.reshape(-1, *mask.shape[-2:]).float().clamp(0, 1)
+
+
 def place_picture(image: Tensor, placement: Placement, width: int, height: int) -> Tensor:
     """A picture moved like its hands.
 

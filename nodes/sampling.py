@@ -11,6 +11,7 @@ options are deep-copied by every node that clones it.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .network import Features, Maps, TextKey, text_key
-from .windows import CallRows, add_rows
+from .windows import CallRows, add_rows, mask_map
 
 logger = logging.getLogger("handrawer")
 
@@ -38,6 +39,7 @@ class Injection:
         features: the hands.
         strength: factor of the maps.
         start, end: share of the sampling, 0 to 1, between which the maps are added.
+        mask: [M, y, x] in 0..1 over the whole picture, of any size, a further factor; or None.
     """
 
     key: str
@@ -45,6 +47,12 @@ class Injection:
     strength: float
     start: float
     end: float
+    mask: Tensor | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the maps are for: further ones of a batch begin again at the first."""
+        return self.features.pictures if self.mask is None else math.lcm(self.features.pictures, len(self.mask))
 
     @property
     def name(self) -> str:
@@ -155,7 +163,7 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         x_in: [B, C, H, W], the whole latent.
     """
     pictures = picture_indices(x_in.shape[0], model_options)
-    tell_batch(run, injection.features.pictures, x_in.shape[0], model_options)
+    tell_batch(run, injection.pictures, x_in.shape[0], model_options)
     height, width = x_in.shape[-2:]
     places = cell_places(pictures, height, width, x_in.device)
     variants: list[Maps | None] = []
@@ -165,7 +173,7 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         name = (wanted, text is not None and run.text_key(text))
         if name not in numbers:
             numbers[name] = len(variants)
-            variants.append(look_up(injection.features, run, height, width, text) if wanted else None)
+            variants.append(look_up(injection, run, height, width, text) if wanted else None)
         return numbers[name]
 
     result: list[list[dict] | None] = []
@@ -243,11 +251,19 @@ def tag_of(cond: dict, text: Tensor | None, group: list[dict], run: Run) -> dict
     return cond.get(TAG, {})
 
 
-def look_up(features: Features, run: Run, height: int, width: int, text: Tensor | None) -> Maps:
+def look_up(injection: Injection, run: Run, height: int, width: int, text: Tensor | None) -> Maps:
     """The maps for a size and a text, made once; a run keeps what it uses, however many texts there are."""
     name = (height, width, None if text is None else run.text_key(text))
     if name not in run.maps:
-        run.maps[name] = features.maps(height, width, text)
+        maps = injection.features.maps(height, width, text)
+        if injection.mask is not None:
+            levels = injection.features.network.levels
+            masked = {
+                block: mask_map(tensor, injection.mask, levels[block], height, width)
+                for block, tensor in maps.blocks.items()
+            }
+            maps = Maps(masked)
+        run.maps[name] = maps
     return run.maps[name]
 
 
@@ -281,7 +297,7 @@ def diffusion_model_wrapper(injection: Injection) -> Callable:
 
 def with_patch(options: dict, call: Call, place: Tensor, variant: Tensor) -> dict:
     """Options with a patch for this one UNet call."""
-    rows = CallRows.read(place, variant, call.height, call.width, call.injection.features.pictures)
+    rows = CallRows.read(place, variant, call.height, call.width, call.injection.pictures)
     sites = call.injection.features.network.levels
 
     def patch(h: Tensor, to: dict) -> Tensor:

@@ -1,12 +1,13 @@
 """From the rows of one UNet call to the parts of the maps that they show. Plain tensors: no host in here."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ..handrawer.adapter.grid import level_cells
+from ..handrawer.adapter.grid import cell_edges, level_cells, overlap_matrix
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,26 @@ def axis(start: float, length: int, usual: int, cells: int, like: Tensor) -> Ten
     step = usual / length
     index = start + (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) * step - 0.5
     return index * 2 / max(cells - 1, 1) - 1
+
+
+def mask_map(whole: Tensor, mask: Tensor, level: int, height: int, width: int) -> Tensor:
+    """Maps weighted by how much of each cell a mask covers.
+
+    Args:
+        whole: [P, C, Y, X], maps of a level for a latent of height x width cells.
+        mask: [M, y, x] in 0..1 over the whole picture, of any size.
+
+    Returns:
+        [lcm(P, M), C, Y, X]: maps and masks that are not equally many repeat in turn.
+    """
+    count = math.lcm(len(whole), len(mask))
+    mask = mask.to(whole)
+    rows, columns = (
+        overlap_matrix(cell_edges(level, cells), torch.linspace(0, side, pixels + 1)).to(whole)
+        for cells, side, pixels in zip(whole.shape[-2:], (height, width), mask.shape[-2:], strict=True)
+    )
+    # Cells reach beyond the picture's edge on coarse levels: there the mask counts as it does at the edge.
+    rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
+    weight = (rows @ mask @ columns.T).clamp(0, 1)
+    turn = torch.arange(count)
+    return whole[turn % len(whole)] * weight[turn % len(mask), None]

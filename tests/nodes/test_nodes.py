@@ -65,6 +65,14 @@ def test_what_is_no_picture_is_refused(nodes, wrong):
         nodes("pictures").check_image(wrong, "image")
 
 
+def test_masks_are_checked(nodes):
+    check = nodes("pictures").check_mask
+    assert check(torch.full((4, 6), 2.0), "mask").shape == (1, 4, 6)
+    assert float(check(torch.full((2, 4, 6), 2.0), "mask").max()) == 1
+    with pytest.raises(ValueError, match=r"^mask: this is no mask"):
+        check(torch.zeros(1, 4, 4, 3), "mask")
+
+
 @pytest.mark.parametrize("mode", ["contain", "cover", "crop"])
 @pytest.mark.parametrize("size", [(256, 256), (96, 160), (700, 500)])
 def test_a_picture_moves_like_its_hands(nodes, hands_of, mode, size):

@@ -43,8 +43,8 @@ class Kit:
         with torch.inference_mode():
             return [[self.clip.encode_from_tokens(self.clip.tokenize(prompt)), values]]
 
-    def injection(self, features, key="1", strength=1.0, start=0.0, end=1.0):
-        return self.sampling.Injection(key, features, strength, start, end)
+    def injection(self, features, key="1", strength=1.0, start=0.0, end=1.0, mask=None):
+        return self.sampling.Injection(key, features, strength, start, end, mask)
 
     def patched(self, features, model=None, **settings):
         return self.sampling.patched(model or self.model, self.injection(features, **settings))
@@ -149,6 +149,26 @@ def test_range_of_the_sampling(kit: Kit):
     _, early = kit.sample(kit.patched(features, end=0.2), positive, negative, steps=4)
     _, whole = kit.sample(kit.patched(features), positive, negative, steps=4)
     assert torch.equal(early[0][3], whole[0][3]) and not torch.equal(early[-1][3], whole[-1][3])
+
+
+def test_a_mask_says_where_the_hands_steer(kit: Kit):
+    text = kit.text("a hand")
+    features = kit.features()
+    base, _ = kit.sample(kit.model, text, text, cfg=1.0)
+    plain, _ = kit.sample(kit.patched(features), text, text, cfg=1.0)
+    white, _ = kit.sample(kit.patched(features, mask=torch.ones(1, 50, 70)), text, text, cfg=1.0)
+    black, _ = kit.sample(kit.patched(features, mask=torch.zeros(1, 64, 64)), text, text, cfg=1.0)
+    assert torch.equal(white, plain) and torch.equal(black, base) and not torch.equal(plain, base)
+    half = torch.zeros(1, 32, 32)
+    half[:, :, :18] = 1
+    added = added_by(kit, kit.patched(features, mask=half), text)
+    whole = features.maps(32, 32, None).blocks
+    assert torch.allclose(added[0][..., :18], whole[0][..., :18], atol=1e-5) and not added[0][..., 18:].any()
+    assert whole[0][..., 18:].any(), "there is something to leave out"
+    # one mask for each picture of a batch
+    _, calls = kit.sample(kit.patched(features, mask=torch.stack([half[0], half[0] * 0])), text, text, cfg=1.0, batch=2)
+    _, bare = kit.sample(kit.model, text, text, cfg=1.0, batch=2)
+    assert [torch.equal(calls[0][3][i], bare[0][3][i]) for i in (0, 1)] == [False, True]
 
 
 def test_several_nodes_add_up_and_one_node_counts_once(kit: Kit):

@@ -72,3 +72,17 @@ def test_half_precision_features_stay_so(windows, dtype):
     rows = windows.CallRows.read(place, torch.zeros(1, 1, dtype=torch.int32), 3, 3, 1)
     maps = torch.rand(1, 2, 3, 3).to(dtype)
     assert windows.add_rows(torch.zeros(1, 2, 3, 3, dtype=dtype), [maps], rows, 0, 0.5).dtype == dtype
+
+
+def test_masks_weigh_cells_by_what_they_cover(windows):
+    whole = torch.rand(2, 3, 20, 20)  # level 1 of a latent of 40 cells
+    ones, none = torch.ones(1, 7, 5), torch.zeros(1, 64, 64)
+    assert torch.equal(windows.mask_map(whole, ones, 1, 40, 40), whole)
+    assert not windows.mask_map(whole, none, 1, 40, 40).any()
+    left = torch.cat([torch.ones(1, 40, 20), torch.zeros(1, 40, 20)], dim=2)
+    found = windows.mask_map(whole, left, 1, 40, 40)
+    # cell j is centred on latent position 2 j + 0.5 and two cells wide: cell 10 begins at 19.5, a quarter is white
+    assert torch.equal(found[..., :10], whole[..., :10]) and not found[..., 11:].any()
+    assert torch.allclose(found[..., 10], whole[..., 10] * 0.25)
+    three = torch.rand(3, 8, 8)
+    assert windows.mask_map(whole, three, 1, 40, 40).shape == (6, 3, 20, 20)
