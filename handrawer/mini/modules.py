@@ -118,6 +118,7 @@ def save_layout(folder: Path, unet: Any, vae: Any, text_encoder: Any, tokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     unet.to(torch.float16).save_pretrained(folder / "unet")
     vae.to(torch.float16).save_pretrained(folder / "vae")
+    _drop_unknown(folder / "vae" / "config.json")
     text_encoder.to(torch.float16).save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
     (folder / "scheduler").mkdir(exist_ok=True)
@@ -136,3 +137,11 @@ def save_layout(folder: Path, unet: Any, vae: Any, text_encoder: Any, tokenizer:
         "vae": ["diffusers", "AutoencoderTiny"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _drop_unknown(path: Path) -> None:
+    """Take out of AutoencoderTiny's saved configuration what it warns of when it is loaded again."""
+    config = json.loads(path.read_text())
+    config.pop("block_out_channels", None)
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n")
