@@ -57,7 +57,7 @@ PROMPT = "a right hand, light skin, blue sleeve, natural nails, grey background,
 
 PHOTO_TO_PICTURE = (
     {
-        "note": Node("MarkdownNote", (20, 75), (350, 420), text=NOTE, colour="#432"),
+        "note": Node("MarkdownNote", (1400, 60), (660, 210), text=NOTE, colour="#432"),
         "picture": Node("HanDrawerExamplePicture", (420, 100), (290, 90), {"picture": "hands.png"}),
         "estimate": Node(
             "HanDrawerEstimateHands",
@@ -134,7 +134,7 @@ PHOTO_TO_PICTURE = (
         ),
         "sampler_base": Node(
             "KSampler",
-            (1400, 1240),
+            (1400, 1255),
             (260, 270),
             {
                 "model": ("mini", 0),
@@ -149,14 +149,14 @@ PHOTO_TO_PICTURE = (
                 "denoise": 1.0,
             },
         ),
-        "decode_base": Node("VAEDecode", (1400, 1570), (260, 50), {"samples": ("sampler_base", 0), "vae": ("mini", 2)}),
-        "base": Node("PreviewImage", (1700, 1240), (340, 380), {"images": ("decode_base", 0)}, "Without HanDrawer"),
+        "decode_base": Node("VAEDecode", (1400, 1585), (260, 50), {"samples": ("sampler_base", 0), "vae": ("mini", 2)}),
+        "base": Node("PreviewImage", (1700, 1255), (340, 380), {"images": ("decode_base", 0)}, "Without HanDrawer"),
     },
     [
         Group("1  Photo to hands", (400, 20, 970, 690), "#3f789e"),
         Group("2  Model and prompts", (400, 720, 670, 350), "#8A8"),
         Group("3  Picture, steered by the hand", (1080, 720, 980, 450), "#b58b2a"),
-        Group("The same without the hand, to compare", (1380, 1190, 680, 450), "#666"),
+        Group("The same without the hand, to compare", (1380, 1180, 680, 470), "#888"),
     ],
 )
 
