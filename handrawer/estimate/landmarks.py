@@ -37,8 +37,10 @@ MOST_HANDS = 20  # MediaPipe's list for one look; callers' limits are applied af
 PART_FILL = 0.19
 PART_EDGE = 0.02
 PARTS_LEAST_SIDE = 192  # pixels; parts smaller than the palm detector's input show nothing new
+CLOSE_UPS = (1.7, 2.3, 3.0)  # sides of further looks at a hand that was found, in sizes of the hand
 SAME_HAND_DISTANCE = 0.15  # mean distance of joints over the larger hand's size
 DISAGREEMENT = 0.2  # the same, from where it does not matter how far two views of a hand are apart
+CLEARLY = 0.4  # the share of the second nearest hand's distance that the nearest one's must stay under
 SAME_PLACE = 0.4  # share of the smaller box that two boxes have in common
 
 
@@ -104,12 +106,15 @@ class LandmarkDetector:
         views = [[hand] for hand in hands]
         for part in _parts(int(size[0]), int(size[1])):
             for hand in _look_at_part(picture, part, palm, self.min_confidence):
-                known = [view for view in views if _same_place(hand, view[0], size)]
-                if not known:
+                if not any(_same_place(hand, view[0], size) for view in views):
                     views.append([hand])
-                elif len(known) == 1:  # a view of two hands at once tells nothing about either
-                    known[0].append(hand)
-        return [_middle_view(view, size) for view in views]
+                else:
+                    _add_view(hand, views, size)
+        for first in [view[0] for view in views]:
+            for part in _parts_around(first, size):
+                for hand in _look_at_part(picture, part, palm, self.min_confidence):
+                    _add_view(hand, views, size)
+        return _distinct([_middle_view(view, size) for view in views], size)
 
 
 def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
@@ -151,6 +156,16 @@ def _parts(width: int, height: int) -> Iterator[tuple[int, int, int]]:
                 yield x, y, side
 
 
+def _parts_around(hand: Landmarks, size: Tensor) -> Iterator[tuple[int, int, int]]:
+    """Square parts of the picture round a hand, in which it stands large enough to be seen well."""
+    pixels = hand.points * size
+    middle = (pixels.amin(dim=0) + pixels.amax(dim=0)) / 2
+    for factor in CLOSE_UPS:
+        side = min(round(factor * _extent(hand, size)), int(size.max()))
+        x, y = (max(0, min(round(float(m) - side / 2), int(s) - side)) for m, s in zip(middle, size, strict=True))
+        yield x, y, side
+
+
 def _starts(length: int, side: int) -> list[int]:
     """Where parts begin along one edge, so that neighbours share at least half."""
     room = length - side
@@ -190,10 +205,22 @@ def _distinct(hands: list[Landmarks], size: Tensor) -> list[Landmarks]:
     kept: list[Landmarks] = []
     for hand in sorted(hands, key=lambda hand: -hand.score):
         reach = [SAME_HAND_DISTANCE * max(_extent(hand, size), _extent(other, size)) for other in kept]
-        apart = [float(((hand.points - other.points) * size).norm(dim=-1).mean()) for other in kept]
-        if all(a > r for a, r in zip(apart, reach, strict=True)):
+        if all(_apart(hand, other, size) > r for other, r in zip(kept, reach, strict=True)):
             kept.append(hand)
     return kept
+
+
+def _apart(hand: Landmarks, other: Landmarks, size: Tensor) -> float:
+    """Mean distance of the joints of two hands in pixels."""
+    return float(((hand.points - other.points) * size).norm(dim=-1).mean())
+
+
+def _add_view(hand: Landmarks, views: list[list[Landmarks]], size: Tensor) -> None:
+    """Add another view to those of the known hand in its place; of overlapping hands, to one that is clearly nearer."""
+    here = [view for view in views if _same_place(hand, view[0], size)]
+    here.sort(key=lambda view: _apart(hand, view[0], size))
+    if len(here) == 1 or (here and _apart(hand, here[0][0], size) < CLEARLY * _apart(hand, here[1][0], size)):
+        here[0].append(hand)
 
 
 def _middle_view(views: list[Landmarks], size: Tensor) -> Landmarks:

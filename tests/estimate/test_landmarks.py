@@ -185,3 +185,28 @@ def test_without_mediapipe_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match="pip install mediapipe"):
         PLAIN(torch.zeros(64, 64, 3))
+
+
+def test_a_view_of_two_hands_at_once_is_given_to_neither():
+    size = torch.tensor([100.0, 100.0])
+    views = [[view(0.1, 0.1, 0.3)], [view(0.2, 0.2, 0.3)]]
+    landmarks._add_view(view(0.15, 0.15, 0.3), views, size)
+    assert [len(v) for v in views] == [1, 1]
+    landmarks._add_view(view(0.11, 0.1, 0.3), views, size)
+    landmarks._add_view(view(0.6, 0.6, 0.3), views, size)  # somewhere else altogether
+    assert [len(v) for v in views] == [2, 1]
+
+
+@given(
+    width=st.integers(64, 2000),
+    height=st.integers(64, 2000),
+    x=st.floats(-0.3, 1.2),
+    y=st.floats(-0.3, 1.2),
+    extent=st.floats(0.02, 1.5),
+)
+def test_close_ups_lie_in_the_picture(width, height, x, y, extent):
+    size = torch.tensor([float(width), float(height)])
+    for left, top, side in landmarks._parts_around(view(x, y, extent), size):
+        assert 0 <= left < width and 0 <= top < height
+        assert 1 <= side <= max(width, height)
+        assert left + side <= max(width, side) and top + side <= max(height, side)
