@@ -184,15 +184,16 @@ def load_mini(folder: str | Path = WEIGHTS, device: torch.device | str = "cpu") 
         if not (folder / part).exists():
             raise FileNotFoundError(_MISSING.format(what=part))
 
-    def read(kind: Any, part: str) -> Any:
+    def read(kind: Any, part: str, **options: Any) -> Any:
         try:
-            return kind.from_pretrained(folder / part, local_files_only=True)
+            return kind.from_pretrained(folder / part, local_files_only=True, **options)
         except Exception as error:  # the libraries raise many kinds; all mean that the folder cannot be read
             raise ValueError(_MISSING.format(what=f"{part}: {error}")) from error
 
     pipe = MiniPipeline(
-        unet=read(UNet2DConditionModel, "unet").float().eval(),
-        vae=read(AutoencoderTiny, "vae").float().eval(),
+        # Without the option diffusers would ask for accelerate, which pays for large models only.
+        unet=read(UNet2DConditionModel, "unet", low_cpu_mem_usage=False).float().eval(),
+        vae=read(AutoencoderTiny, "vae", low_cpu_mem_usage=False).float().eval(),
         text_encoder=read(CLIPTextModel, "text_encoder").float().eval(),
         tokenizer=read(PreTrainedTokenizerFast, "tokenizer"),
         scheduler=read(DDIMScheduler, "scheduler"),
