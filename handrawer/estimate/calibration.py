@@ -50,9 +50,10 @@ def landmark_offsets(model_name: str) -> Tensor:
     Zeros for a model that has not been calibrated: its joints are taken for MediaPipe's.
     """
     table = json.loads(OFFSETS_FILE.read_text(encoding="utf-8"))["models"]
-    if model_name not in table:
-        return torch.zeros(21, 2, 3, dtype=torch.float64)
-    return torch.tensor(table[model_name]["offsets"], dtype=torch.float64)
+    with torch.inference_mode(False):  # kept for callers outside of it too
+        if model_name not in table:
+            return torch.zeros(21, 2, 3, dtype=torch.float64)
+        return torch.tensor(table[model_name]["offsets"], dtype=torch.float64)
 
 
 def palm_length(model: HandModel, shape: Tensor) -> Tensor:

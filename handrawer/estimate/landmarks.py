@@ -89,10 +89,12 @@ class LandmarkDetector:
         """The hands in a picture [H, W, 3], float in [0, 1] (clamped; NaN counts as 0), largest first."""
         if picture.dim() != 3 or picture.shape[-1] != 3:
             raise ValueError(f"The detector takes a picture [height, width, 3], got {tuple(picture.shape)}.")
-        height, width = picture.shape[:2]
-        if max(height, width) < LEAST_SIDE:
+        if max(picture.shape[:2]) < LEAST_SIDE:
             return []
         picture = torch.nan_to_num(picture.detach().to("cpu", torch.float32), nan=0.0).clamp(0, 1)
+        if max(picture.shape[:2]) > LARGE_SIDE:
+            picture = _resized(picture, LARGE_SIDE)
+        height, width = picture.shape[:2]
         size = torch.tensor([width, height], dtype=torch.float32)
         palm = self.min_confidence * (0.6 if self.thorough else 1.0)
         hands = _distinct(_look(picture, palm, self.min_confidence), size)
@@ -122,15 +124,13 @@ def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
 
     It is padded to a square first: in other shapes MediaPipe's turned crops are sheared a little.
     """
+    if max(picture.shape[:2]) < SMALL_SIDE:
+        picture = _resized(picture, SMALL_SIDE)
     height, width = picture.shape[:2]
     side = max(height, width)
-    square = F.pad(picture.permute(2, 0, 1), (0, side - width, 0, side - height))[None]
-    wanted = min(max(side, SMALL_SIDE), LARGE_SIDE)
-    if wanted != side:
-        mode = "bicubic" if wanted > side else "area"
-        square = F.interpolate(square, size=(wanted, wanted), mode=mode)
-    pixels = (square[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
-    result = _detect(pixels, palm, presence)
+    square = torch.zeros(side, side, 3, dtype=torch.uint8)
+    square[:height, :width] = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+    result = _detect(square.numpy(), palm, presence)
     scale = torch.tensor([side / width, side / height])
     return [
         Landmarks(
@@ -143,6 +143,14 @@ def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
             result.handedness, result.hand_landmarks, result.hand_world_landmarks, strict=True
         )
     ]
+
+
+def _resized(picture: Tensor, side: int) -> Tensor:
+    """The picture [H, W, 3] at another size, its longer side ``side`` pixels."""
+    ratio = side / max(picture.shape[:2])
+    height, width = (max(1, round(length * ratio)) for length in picture.shape[:2])
+    mode = "bicubic" if ratio > 1 else "area"
+    return F.interpolate(picture.permute(2, 0, 1)[None], size=(height, width), mode=mode)[0].permute(1, 2, 0)
 
 
 def _parts(width: int, height: int) -> Iterator[tuple[int, int, int]]:
