@@ -53,7 +53,7 @@ NOTE = """## A photo steers a picture
 5. Another model needs its own loader, a HanDrawer file made for it (*Load HanDrawer*), and its picture size."""
 
 # It names the side and the looks, not the gesture: that comes from the photo.
-PROMPT = "a right hand, light skin, blue sleeve, natural nails, grey background, soft light"
+PROMPT = "a right hand, light skin, blue sleeve, grey background, soft light"
 
 PHOTO_TO_PICTURE = (
     {
@@ -116,7 +116,7 @@ PHOTO_TO_PICTURE = (
                 "positive": ("apply", 1),
                 "negative": ("apply", 2),
                 "latent_image": ("latent", 0),
-                "seed": 7,
+                "seed": 8,
                 "steps": 20,
                 "cfg": 4.0,
                 "sampler_name": "euler",
@@ -141,7 +141,7 @@ PHOTO_TO_PICTURE = (
                 "positive": ("positive", 0),
                 "negative": ("negative", 0),
                 "latent_image": ("latent", 0),
-                "seed": 7,
+                "seed": 8,
                 "steps": 20,
                 "cfg": 4.0,
                 "sampler_name": "euler",
