@@ -107,6 +107,37 @@ def test_the_effect_is_that_of_diffusers(kit: Kit, mini_folder, tmp_path):
     assert error < 1e-3
 
 
+def test_the_effect_of_the_shipped_weights_is_that_of_diffusers(nodes):
+    """The same with the trained small model and its trained adapter, through the project's own pipeline's parts."""
+    from handrawer.mini.pipeline import WEIGHTS, load_mini
+
+    with torch.inference_mode():
+        loaded = nodes("mini_model").load_mini(WEIGHTS)
+    shipped = Kit(nodes, loaded, nodes("network").load_network(WEIGHTS / "handrawer.safetensors"))
+    pipeline = load_mini(WEIGHTS)
+    positive, negative = shipped.text("a left hand, light skin"), shipped.text("")
+    assert relative(positive[0][0].clone(), pipeline.encode_text(["a left hand, light skin"])) < 1e-5
+    _, bare = shipped.sample(shipped.model, positive, negative, steps=4)
+    patched = shipped.patched(shipped.features())
+    _, steered = shipped.sample(patched, shipped.tagged(positive), shipped.tagged(negative, "negative"), steps=4)
+    x, t, context = (v.clone() for v in bare[0][:3])
+    found = steered[0][3] - bare[0][3]
+    with torch.no_grad():
+        tokens = pipeline.adapter.encode(
+            hand_inputs(Hands((one_hand(),)), load_open_hand(), pipeline.adapter.config.raster)
+        )
+        rows = [pipeline.adapter.residuals(tokens, 32, 32, context[i : i + 1]) for i in range(2)]
+        if pipeline.adapter.negative_hand == "none":  # row 0 is the negative's
+            rows[0] = {block: torch.zeros_like(tensor) for block, tensor in rows[0].items()}
+        residuals = {block: torch.cat([row[block] for row in rows]) for block in rows[0]}
+        without = pipeline.unet(x, t, context, return_dict=False)[0]
+        with apply_residuals(pipeline.unet, describe_diffusers(pipeline.unet), residuals):
+            expected = pipeline.unet(x, t, context, return_dict=False)[0] - without
+    error = relative(found, expected)
+    print(f"Δ/output {float(expected.norm() / without.norm()):.3f}, relative difference of Δ {error:.2e}")
+    assert error < 1e-3
+
+
 def test_the_effect_lies_where_the_hand_is(kit: Kit):
     """At the first block the difference is inside the hand's footprint only: exact zeros elsewhere."""
     maps = kit.features().maps(32, 32, None)
