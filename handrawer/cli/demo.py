@@ -137,8 +137,11 @@ def crop_picture(picture: Tensor, placement: Placement) -> Tensor:
 
 def _load() -> MiniPipeline:
     import_libraries("transformers", "diffusers")
+    from transformers.utils import logging
+
     from ..mini.pipeline import load_mini
 
+    logging.disable_progress_bar()  # the weights are read in a blink
     try:
         return load_mini()
     except (OSError, ValueError) as error:
