@@ -8,6 +8,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..handrawer.hand.gestures import GESTURES
 from ..handrawer.hand.hands import SIDES, Hands
+from ..handrawer.render.pictures import load_picture, place_picture
 from . import folders, pictures, placing, types
 
 CATEGORY = "HanDrawer"
@@ -46,7 +47,7 @@ class HanDrawerExamplePicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture: str) -> io.NodeOutput:
-        return io.NodeOutput(pictures.read_picture(folders.EXAMPLES / picture))
+        return io.NodeOutput(load_picture(folders.EXAMPLES / picture))
 
 
 class HanDrawerEstimateHands(io.ComfyNode):
@@ -235,10 +236,7 @@ class HanDrawerPlaceHands(io.ComfyNode):
         )
         if image is not None:
             moved = torch.cat(
-                [
-                    pictures.place_picture(image[i : i + 1], placements[i % len(placements)], width, height)
-                    for i in range(len(image))
-                ]
+                [place_picture(image[i : i + 1], placements[i % len(placements)]) for i in range(len(image))]
             )
         return io.NodeOutput(placed, moved, placing.note_of(placed))
 

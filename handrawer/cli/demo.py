@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evaluate.score import Score
-    from ..hand.camera import Placement
     from ..hand.hands import Frame, Hand, Hands
     from ..mini.pipeline import MiniPipeline
 
@@ -101,38 +99,13 @@ def frame_one_hand(hand: Hand, frame: Frame, picture: Tensor) -> tuple[Hands, Te
     from ..evaluate.score import hand_box
     from ..hand.camera import crop_around
     from ..hand.hands import Hands
+    from ..render.pictures import place_picture
 
     around = hand_box(hand, frame.width, frame.height)
     placement = crop_around(around, frame.width, frame.height, SIDE, SIDE, margin=(1 / FILL - 1) / 2)
-    return Hands((replace(frame, hands=(hand,)).placed(placement),)), crop_picture(picture, placement)
-
-
-def crop_picture(picture: Tensor, placement: Placement) -> Tensor:
-    """A picture as its placement puts it into another, to be looked at.
-
-    Args:
-        picture: [1, H, W, 3] float in [0, 1].
-        placement: of this picture.
-
-    Returns:
-        [target height, target width, 3] float in [0, 1]; what lies outside the picture is mid-grey.
-    """
-    import numpy as np
-    import torch
-    import torch.nn.functional as F
-    from PIL import Image
-
-    from ..render.pictures import to_pil
-
-    width, height = placement.source_width, placement.source_height
-    corners = placement.inverse().points(torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
-    (left, top), (right, bottom) = (corners * torch.tensor([width, height])).tolist()
-    border = max(0, *(math.ceil(reach) for reach in (-left, -top, right - width, bottom - height)))
-    padded = F.pad(picture[0], (0, 0, border, border, border, border), value=0.5)
-    box = (left + border, top + border, right + border, bottom + border)
-    size = (placement.target_width, placement.target_height)
-    cropped = to_pil(padded).resize(size, Image.Resampling.LANCZOS, box)
-    return torch.from_numpy(np.asarray(cropped, dtype=np.float32) / 255)
+    return Hands((replace(frame, hands=(hand,)).placed(placement),)), place_picture(picture, placement, background=0.5)[
+        0
+    ]
 
 
 def _load() -> MiniPipeline:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ..hand.camera import Placement
 
 ALPHA_GREY = 0.5
 """Transparent pixels are laid over this grey: it shows neither a white nor a black cut-out as a bright or dark hand."""
@@ -78,6 +82,29 @@ def to_pil(picture: Tensor) -> Image:
         raise ValueError(f"a picture must be [H, W, 3], [H, W, 1] or [H, W], not {list(picture.shape)}")
     values = picture.detach().to("cpu", torch.float32).nan_to_num().clamp(0, 1).expand(-1, -1, 3)
     return Image.fromarray((values * 255).round().to(torch.uint8).numpy())
+
+
+def place_picture(pictures: Tensor, placement: Placement, background: float = 0.0) -> Tensor:
+    """Pictures moved as their hands are: [B, H, W, C] -> [B, target height, target width, C], float32 0..1.
+
+    placement   from the pictures' pixels to those of the new ones
+    background  where the old pictures do not reach
+
+    Pixels are averaged where the pictures shrink, and interpolated where they grow.
+    """
+    scale, device = placement.scale, pictures.device
+    pixels = rearrange(pictures.to(torch.float32), "b h w c -> b c h w")
+    if scale < 1:  # sampling alone would drop the pixels that shrinking merges
+        size = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
+        pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
+    # Places in the old pictures, -1..1 from edge to edge, whatever their size has become by now.
+    width, height = scale * placement.source_width, scale * placement.source_height
+    x = (torch.arange(placement.target_width, device=device) + 0.5 - placement.offset_x) / width * 2 - 1
+    y = (torch.arange(placement.target_height, device=device) + 0.5 - placement.offset_y) / height * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    moved = F.grid_sample(pixels, grid.expand(len(pixels), -1, -1, -1), padding_mode="border", align_corners=False)
+    inside = (x.abs() <= 1)[None, :] & (y.abs() <= 1)[:, None]
+    return rearrange(torch.where(inside, moved, background), "b c h w -> b h w c")
 
 
 def sheet(

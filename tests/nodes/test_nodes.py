@@ -73,33 +73,6 @@ def test_masks_are_checked(nodes):
         check(torch.zeros(1, 4, 4, 3), "mask")
 
 
-@pytest.mark.parametrize("mode", ["contain", "cover", "crop"])
-@pytest.mark.parametrize("size", [(256, 256), (96, 160), (700, 500)])
-def test_a_picture_moves_like_its_hands(nodes, hands_of, mode, size):
-    """A dot is found again where the placement puts a point of the hands."""
-    width, height = size
-    frame = hands_of(two_hands()).frames[0]
-    point = torch.tensor([0.47, 0.44])
-    x, y = torch.meshgrid(torch.arange(300) + 0.5, torch.arange(200) + 0.5, indexing="xy")
-    dot = torch.exp(-((x - point[0] * 300) ** 2 + (y - point[1] * 200) ** 2) / (2 * 4.0**2))
-    placement = frame.placement(width, height, mode)
-    moved = nodes("pictures").place_picture(dot[None, :, :, None].expand(1, -1, -1, 3), placement, width, height)[
-        0, ..., 0
-    ]
-    assert moved.shape == (height, width)
-    x, y = torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy")
-    found = torch.stack([(moved * x).sum() / moved.sum() / width, (moved * y).sum() / moved.sum() / height])
-    assert (found - placement.points(point)).abs().max() * max(size) < 0.25  # pixels
-
-
-def test_outside_the_picture_is_black(nodes, hands_of):
-    frame = hands_of(two_hands()).frames[0]
-    moved = nodes("pictures").place_picture(torch.ones(1, 200, 300, 3), frame.placement(300, 300), 300, 300)
-    assert torch.equal(moved[0, :49], torch.zeros(49, 300, 3)) and torch.equal(
-        moved[0, 51:249], torch.ones(198, 300, 3)
-    )
-
-
 def test_a_picture_of_another_size_than_the_hands_is_refused(nodes, hands_of):
     with pytest.raises(ValueError, match=r"^image: it has 30 x 20 pixels, .*300 x 200.*Place Hands"):
         nodes("placing").check_sizes(hands_of(two_hands()), torch.zeros(1, 20, 30, 3))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from handrawer.render.pictures import ALPHA_GREY, load_picture, save_picture, sheet
+from handrawer.hand.hands import hand_from_gesture
+from handrawer.render.pictures import ALPHA_GREY, load_picture, place_picture, save_picture, sheet
 
 
 def test_a_saved_picture_comes_back(tmp_path, generator):
@@ -111,3 +112,29 @@ def test_a_sheet_refuses_what_does_not_fit():
         sheet([], 2)
     with pytest.raises(ValueError, match="as many labels"):
         sheet([torch.zeros(4, 4)], 2, ["a", "b"])
+
+
+@pytest.mark.parametrize("mode", ["contain", "cover", "crop"])
+@pytest.mark.parametrize("size", [(300, 200), (256, 256), (77, 131), (900, 500)])
+def test_a_picture_moves_like_its_hands(mode, size):
+    """A dot is found again where the placement puts a point of the hands."""
+    width, height = size
+    frame = hand_from_gesture("open", "right", 300, 200, centre=(0.48, 0.45), size=0.5)
+    point = torch.tensor([0.47, 0.44])
+    x, y = torch.meshgrid(torch.arange(300) + 0.5, torch.arange(200) + 0.5, indexing="xy")
+    dot = torch.exp(-((x - point[0] * 300) ** 2 + (y - point[1] * 200) ** 2) / (2 * 4.0**2))
+    placement = frame.placement(width, height, mode)
+    moved = place_picture(dot[None, :, :, None].expand(1, -1, -1, 3), placement)[0, ..., 0]
+    assert moved.shape == (height, width)
+    x, y = torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy")
+    found = torch.stack([(moved * x).sum() / moved.sum() / width, (moved * y).sum() / moved.sum() / height])
+    assert (found - placement.points(point)).abs().max() * max(size) < 0.25  # pixels
+
+
+@pytest.mark.parametrize("background", [0.0, 0.5])
+def test_outside_the_picture_is_background(background):
+    frame = hand_from_gesture("open", "right", 300, 200)
+    moved = place_picture(torch.ones(2, 200, 300, 3), frame.placement(300, 300), background)
+    assert torch.equal(moved[:, :49], torch.full((2, 49, 300, 3), background))
+    assert torch.equal(moved[:, 51:249], torch.ones(2, 198, 300, 3))
+    assert torch.equal(moved[:, 251:], torch.full((2, 49, 300, 3), background))
