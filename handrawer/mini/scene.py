@@ -13,7 +13,9 @@ from einops import einsum
 from torch import Tensor
 
 from ..hand.anatomy import ANGLE_NAMES, LIMITS, angles_to_rotations
+from ..hand.camera import Camera
 from ..hand.gestures import GESTURES, gesture_angles
+from ..hand.hands import Frame, Hands, make_hand
 from ..hand.model import HandModel
 from ..hand.skinning import PosedHand, pose_hand
 from .captions import BACKGROUNDS, LIGHTS, NAILS, SIDES, SKINS, SLEEVES, VIEWS, Caption
@@ -212,3 +214,23 @@ def _place(posed: PosedHand, u: Tensor, hand: Tensor) -> tuple[Tensor, Tensor]:
     shift = (wanted / focal[:, None] - offset) * distance[:, None]
     ahead[:, :2] = shift
     return ahead - middle, focal
+
+
+def scene_hands(scene: Scene, model: HandModel, size: int = 256) -> Hands:
+    """The scenes' hands as one frame each, of square pictures of `size` pixels."""
+    rotations = angles_to_rotations(model, scene.angles)
+    frames = []
+    for k in range(len(scene.index)):
+        hand = make_hand(
+            model,
+            pose=rotations[k],
+            side=SIDES[int(scene.side[k])],
+            orientation=scene.orientation[k],
+            translation=scene.translation[k],
+            shape=scene.shape[k],
+            camera=Camera(float(scene.focal[k])),
+            width=size,
+            height=size,
+        )
+        frames.append(Frame(size, size, (hand,)))
+    return Hands(tuple(frames))

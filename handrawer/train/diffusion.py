@@ -114,8 +114,9 @@ def denoise(unet: Any, noisy: Tensor, time: Tensor, text: Tensor, residuals: dic
     for block in unet.up_blocks:
         count = len(block.resnets)
         taken, skips = tuple(skips[-count:]), skips[:-count]
+        size = skips[-1].shape[2:] if skips else None  # odd grids do not double exactly
         more = {"encoder_hidden_states": text} if hasattr(block, "attentions") else {}
-        h = block(hidden_states=h, temb=embedding, res_hidden_states_tuple=taken, **more)
+        h = block(hidden_states=h, temb=embedding, res_hidden_states_tuple=taken, upsample_size=size, **more)
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
 
 
