@@ -139,3 +139,13 @@ def test_missing_weights_are_a_refusal(tmp_path, capsys, monkeypatch):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("handrawer demo: ") and "weights are missing or damaged" in last
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_model_follows_the_shipped_picture(tmp_path, capsys):
+    """What a stranger sees first: the hand is drawn as given, and without HanDrawer it is not."""
+    assert main(["demo", "--out", str(tmp_path / "out"), "--steps", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("all ")]
+    _, _, _, right_without, _, found_with, error_with, right_with, _ = row
+    assert int(found_with.split("/")[0]) >= 3 and float(error_with) < 0.1
+    assert int(right_with) >= 70 and int(right_without) <= 30
