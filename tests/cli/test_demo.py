@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from handrawer.cli.files import read_picture
 from handrawer.evaluate.score import Score
 from handrawer.hand.hands import Frame, hand_from_gesture
 from handrawer.hand.model import load_open_hand
+from handrawer.mini.pipeline import WEIGHTS
 from handrawer.mini.scene import hand_vertices
 
 WIDTH, HEIGHT = 848, 565
@@ -138,6 +140,30 @@ def test_missing_weights_are_a_refusal(tmp_path, capsys, monkeypatch):
     assert main(["demo", "--out", str(tmp_path / "out")]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("handrawer demo: ") and "weights are missing or damaged" in last
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "handrawer.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "scheduler/scheduler_config.json",
+    ],
+)
+def test_damaged_weights_are_a_refusal(tmp_path, capsys, monkeypatch, name):
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr("handrawer.mini.pipeline.load_mini.__defaults__", (folder, "cpu"))
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("handrawer demo: ") and "damaged" in last
     assert not (tmp_path / "out").exists()
 
 
