@@ -69,20 +69,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def choose_hand(frame: Frame, wanted: int | None, source: Path) -> int | None:
     """The number, from 0, of the hand to take: the one asked for, else the one with the largest box; None without."""
+    from ..hand.boxes import box_area
+
     count = len(frame.hands)
     if not count:
         return None
     if wanted is None:
-        return max(range(count), key=lambda number: _area(frame.hands[number]))
+        return max(range(count), key=lambda number: float(box_area(frame.hands[number].box)))
     if wanted >= count:
         found = "one hand was found, number 0" if count == 1 else f"{count} hands were found, numbers 0 to {count - 1}"
         raise Refusal(f"there is no hand {wanted} in {source}: {found}.")
     return wanted
-
-
-def _area(hand: Hand) -> float:
-    x0, y0, x1, y1 = (float(edge) for edge in hand.box)
-    return (x1 - x0) * (y1 - y0)
 
 
 def frame_one_hand(hand: Hand, frame: Frame, picture: Tensor) -> tuple[Hands, Tensor]:
@@ -103,9 +100,9 @@ def frame_one_hand(hand: Hand, frame: Frame, picture: Tensor) -> tuple[Hands, Te
 
     around = hand_box(hand, frame.width, frame.height)
     placement = crop_around(around, frame.width, frame.height, SIDE, SIDE, margin=(1 / FILL - 1) / 2)
-    return Hands((replace(frame, hands=(hand,)).placed(placement),)), place_picture(picture, placement, background=0.5)[
-        0
-    ]
+    alone = replace(frame, hands=(hand,)).placed(placement)
+    (crop,) = place_picture(picture, placement, background=0.5)
+    return Hands((alone,)), crop
 
 
 def _load() -> MiniPipeline:
@@ -124,7 +121,7 @@ def _load() -> MiniPipeline:
 def _compare(
     arguments: argparse.Namespace, pipe: MiniPipeline, picture: Tensor, hand: Hand, frame: Frame, folder: Path
 ) -> list[str]:
-    """Draw and score both arms; write the sheet and the single pictures; print the table. Names of what was written."""
+    """Draw and score both arms; write the sheet, print the table. Names of what was written."""
     from ..render.pictures import save_picture
 
     wanted, crop = frame_one_hand(hand, frame, picture)
