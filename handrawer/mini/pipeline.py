@@ -67,7 +67,7 @@ class MiniPipeline:
         """Latents [B, 4, h, w] to pictures [B, 8h, 8w, 3] in 0..1."""
         latents = latents / self.vae.config.scaling_factor
         pictures = torch.cat([self.vae.decode(part).sample for part in latents.split(8)])
-        return (pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        return (pictures.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
