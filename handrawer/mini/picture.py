@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ..adapter.inputs import vertex_normals
 from ..hand.model import HandModel
 from ..render.rasterise import rasterise
 from .arm import Arm, grow_arm
@@ -105,16 +106,6 @@ class Skin:
         return torch.cat([torch.stack([self.sleeve, self.palm, self.nail, self.tip], -1), self.rest], -1)
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals [N, V, 3] of meshes [N, V, 3], each the area-weighted mean of its faces'."""
-    a, b, c = (vertices[:, faces[:, k]] for k in range(3))
-    face = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, faces[:, k], face)
-    return F.normalize(total, dim=-1)
-
-
 def _tip_redness(model: HandModel) -> Tensor:
     template = model.template.float()
     tips = template[model.tip_vertices]
@@ -159,7 +150,8 @@ def make_skin(model: HandModel) -> Skin:
     arm = grow_arm(model.to("cpu"))
     device = model.template.device
     hand, tubes = len(model.template), len(arm.points)
-    rest_normal = vertex_normals(model.template[None].float(), model.faces)[0]
+    right = torch.zeros(1, dtype=torch.bool, device=device)
+    rest_normal = vertex_normals(model.template[None].float(), model.faces, right)[0]
     nail = torch.zeros(hand, device=device)
     if "nails" in model.regions:
         nail[model.regions["nails"].to(device)] = 1.0
@@ -301,8 +293,7 @@ def _contact_shade(depth: Tensor, palm_metres: Tensor) -> Tensor:
 def _look(scene: Scene, model: HandModel, skin: Skin, big: int) -> tuple[_Seen, Tensor]:
     """Rasterise the scenes at big x big: the drawn pixels, and depth [N, big, big]."""
     vertices = _all_vertices(scene, model, skin)
-    normal = vertex_normals(vertices, skin.faces)
-    normal = torch.where(scene.left[:, None, None], -normal, normal)  # a mirrored mesh is wound the other way round
+    normal = vertex_normals(vertices, skin.faces, scene.left)
     pixels = torch.cat([scene.project(vertices) * big, vertices[..., 2:]], -1)
     picture = torch.arange(len(scene.index), device=pixels.device)
     fragments = rasterise(pixels, skin.faces, picture, len(picture), big, big)
