@@ -286,7 +286,8 @@ def _report(main_table: str, guidance: str, count: int, guidance_poses: int, pip
     machine = f"torch {torch.__version__}, {platform.machine()} CPU, bfloat16 autocast"
     parts = [
         "# Does the picture follow the hand?",
-        "A demonstration on the small synthetic model, made by `python -m handrawer.evaluate.proof`. "
+        "A demonstration on the small synthetic model, made by "
+        "`python -m handrawer.evaluate.proof --control reports/proof/control.safetensors`. "
         f"{count} held-out synthetic poses (seed {HELD_OUT_SEED}, training used seed 1), {STEPS} DDIM steps, guidance "
         f"{GUIDANCE:g}, negative rows: {pipe.adapter.config.negative_hand} hand; {machine}. Intervals are 95 % "
         "(bootstrap over poses). PCK@0.1: share of the 21 joints within 0.1 of the longer side of the hand's box; a "
