@@ -8,14 +8,10 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import folders, routes
 from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
-from .hands import (
-    HanDrawerEstimateHands,
-    HanDrawerExamplePicture,
-    HanDrawerGesture,
-    HanDrawerPlaceHands,
-    HanDrawerRenderHands,
-)
+from .estimate import HanDrawerEstimateHands
+from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
+from .rendering import HanDrawerRenderHands
 
 NODES: list[type[io.ComfyNode]] = [
     HanDrawerExamplePicture,

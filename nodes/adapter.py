@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from . import folders, network, pictures, sampling, types
+from .outputs import CATEGORY
 
-CATEGORY = "HanDrawer"
 MINI = "HanDrawer mini (comes with HanDrawer)"
 UNETS = "diffusion_models"
 

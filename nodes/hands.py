@@ -1,30 +1,14 @@
-"""Nodes for hands: from pictures and gestures, onto other canvases, into pictures."""
+"""Nodes for hands that come from elsewhere than a picture, and for where they lie."""
 
-import comfy.model_management as mm
-import comfy.utils
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..handrawer.hand.gestures import GESTURES
 from ..handrawer.hand.hands import SIDES, Hands
 from ..handrawer.render.pictures import load_picture, place_picture
 from . import folders, pictures, placing, types
-
-CATEGORY = "HanDrawer"
-MAX_SIDE = 16384  # the host's own limit for pictures
-
-
-def hands_output(tooltip: str) -> io.Output:
-    return types.Hands.Output(id="hands_out", display_name="hands", tooltip=tooltip)
-
-
-def image_output(name: str, tooltip: str) -> io.Output:
-    return io.Image.Output(id=f"{name}_out", display_name=name, tooltip=tooltip)
-
-
-def note_output() -> io.Output:
-    return io.String.Output(id="note_out", display_name="note", tooltip="What there is to say about it, or nothing.")
+from .outputs import CATEGORY, MAX_SIDE, hands_output, image_output, note_output
 
 
 class HanDrawerExamplePicture(io.ComfyNode):
@@ -48,61 +32,6 @@ class HanDrawerExamplePicture(io.ComfyNode):
     @classmethod
     def execute(cls, picture: str) -> io.NodeOutput:
         return io.NodeOutput(load_picture(folders.EXAMPLES / picture))
-
-
-class HanDrawerEstimateHands(io.ComfyNode):
-    """Picture to hands."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="HanDrawerEstimateHands",
-            display_name="Estimate Hands",
-            category=CATEGORY,
-            description=(
-                "Finds the hands in each picture and fits a hand mesh to every one of them. "
-                "No hand is no error: the note says so."
-            ),
-            inputs=[
-                io.Image.Input("image", tooltip="One picture or a batch, of any size."),
-                io.Int.Input(
-                    "max_hands", default=4, min=1, max=20, tooltip="At most so many hands are taken from each picture."
-                ),
-                io.Float.Input(
-                    "min_confidence",
-                    default=0.5,
-                    min=0.05,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How sure the detector must be. Lower it where a hand is missed.",
-                ),
-            ],
-            outputs=[
-                hands_output("For each picture its hands: pose, shape, place and camera."),
-                image_output("overlay", "The pictures with the fitted meshes and their numbers."),
-                note_output(),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, image: torch.Tensor, max_hands: int, min_confidence: float) -> io.NodeOutput:
-        from ..handrawer.estimate.estimate import estimate_hands
-        from ..handrawer.render.overlay import draw_overlay
-
-        seen = pictures.check_image(image, "image")
-        bar = comfy.utils.ProgressBar(len(image))
-
-        def progress(done: int, total: int) -> None:
-            bar.update_absolute(done, total)
-            mm.throw_exception_if_processing_interrupted()
-
-        # Outside the host's inference mode, whose tensors can carry no gradients: the fit follows some, and the hand
-        # model that is loaded here on the way is kept for all later uses.
-        with torch.inference_mode(False), torch.no_grad():
-            found = estimate_hands(image, max_hands=max_hands, min_confidence=min_confidence, progress=progress)
-            overlay = draw_overlay(seen.cpu(), found).to(mm.intermediate_device())
-        note = placing.note_of(found)
-        return io.NodeOutput(found, overlay, note, ui=ui.PreviewImage(overlay, cls=cls))
 
 
 class HanDrawerGesture(io.ComfyNode):
@@ -239,69 +168,3 @@ class HanDrawerPlaceHands(io.ComfyNode):
                 [place_picture(image[i : i + 1], placements[i % len(placements)]) for i in range(len(image))]
             )
         return io.NodeOutput(placed, moved, placing.note_of(placed))
-
-
-class HanDrawerRenderHands(io.ComfyNode):
-    """Hands to pictures."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="HanDrawerRenderHands",
-            display_name="Render Hands",
-            category=CATEGORY,
-            description=(
-                "Draws the hands as ControlNets know them: depth, normals, parts, skeleton, mask. No hands give black "
-                "pictures and an empty mask."
-            ),
-            inputs=[
-                types.Hands.Input("hands", tooltip="The hands; the pictures have the size that the hands lie on."),
-                io.Combo.Input(
-                    "depth_range",
-                    options=["picture", "hand", "batch"],
-                    tooltip="Which depths run from dark to bright: those of all hands of a picture, of each hand by "
-                    "itself, or of all pictures of the batch.",
-                ),
-                io.Combo.Input(
-                    "normal_colours",
-                    options=["bae", "opengl"],
-                    tooltip="bae: as ControlNet's normal_bae has them, red to the left. opengl: red to the right.",
-                ),
-                io.Image.Input("image", optional=True, tooltip="The picture below the overlay; black without."),
-            ],
-            outputs=[
-                image_output("depth", "Near is bright, the background black."),
-                image_output("normals", "The direction that the surface faces, as a colour."),
-                image_output("parts", "Palm and finger bones, each in its colour."),
-                image_output("skeleton", "The 21 joints in OpenPose's colours."),
-                io.Mask.Output(id="mask_out", display_name="mask", tooltip="Where the hands are."),
-                image_output("overlay", "The meshes over the picture."),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, hands: Hands, depth_range: str, normal_colours: str, image: torch.Tensor | None = None
-    ) -> io.NodeOutput:
-        from ..handrawer.render.maps import render_hands
-        from ..handrawer.render.overlay import draw_overlay
-        from ..handrawer.render.skeleton import draw_skeleton
-
-        if image is None:
-            below = torch.zeros(len(hands.frames), hands.frames[0].height, hands.frames[0].width, 3)
-        else:
-            below = pictures.check_image(image, "image").cpu()
-            placing.check_sizes(hands, below)
-        device = mm.get_torch_device()
-        with torch.inference_mode(False), torch.no_grad():
-            maps = render_hands(
-                hands,
-                depth_range=depth_range,
-                normals=normal_colours,
-                device=device if device.type == "cuda" else "cpu",  # other devices lack what the rasteriser needs
-            )
-            skeleton = draw_skeleton(hands)
-            overlay = draw_overlay(below, hands)
-        depth = maps.depth[..., None].expand(*maps.depth.shape, 3)
-        found = (depth, maps.normals, maps.parts, skeleton, maps.mask, overlay)
-        return io.NodeOutput(*(picture.to(mm.intermediate_device()) for picture in found))

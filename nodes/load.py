@@ -4,8 +4,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from . import folders, network, types
-
-CATEGORY = "HanDrawer"
+from .outputs import CATEGORY
 
 
 class HanDrawerLoadMini(io.ComfyNode):
