@@ -3,8 +3,8 @@
 Two arms see the same samples, noise and steps, with the same losses:
 
 * `guided`: text encoder, UNet and adapter, learned together. Hands are dropped in half of the samples, so the UNet is
-  as well a base that works on text alone; of the hands that stay, a share is given as box only (a control of the
-  evaluation), text is dropped now and then for guidance.
+  as well a base that works on text alone (there the poses have names, and captions say more); of the hands that stay,
+  a share is given as box only (a control of the evaluation), text is dropped now and then for guidance.
 * `control`: text encoder and UNet of equal size on text alone. What the base loses by sharing its capacity with the
   adapter is the difference between the two on text alone.
 """
@@ -13,21 +13,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..adapter.handrawer import HandInputs, HanDrawer, hand_inputs_from_tensors
+from ..adapter.handrawer import HanDrawer
 from ..adapter.unet import UNetDescription, describe_diffusers
 from ..hand.model import HandModel
-from ..hand.skinning import PosedHand
 from ..mini.modules import SCHEDULER_CONFIG, make_text_encoder, make_tokenizer, make_unet, tokenize
-from ..mini.scene import Scene
-from ..render.rasterise import rasterise
 from .data import Batch, Samples, batch_at, drop_text
 from .losses import clean_error, denoising_loss, hand_loss
 from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
@@ -128,51 +124,30 @@ def noise_levels(device: torch.device | str) -> tuple[Tensor, Tensor]:
     return kept.sqrt().to(device, torch.float32), (1 - kept).sqrt().to(device, torch.float32)
 
 
-def scene_inputs(scene: Scene, model: HandModel, raster: int) -> HandInputs:
-    """The adapter's inputs of synthetic scenes, one hand a picture."""
-    middle = torch.full_like(scene.focal, 0.5)
-    return hand_inputs_from_tensors(
-        scene.posed.vertices, scene.focal, middle, middle, 256, 256, scene.left, model, raster
-    )
-
-
-def hand_mask(scene: Scene, model: HandModel, height: int, width: int) -> Tensor:
-    """Share of each latent cell that the hand covers, [B, 1, height, width]; drawn at two pixels a cell."""
-    scale = torch.tensor([2.0 * width, 2.0 * height], device=scene.focal.device)
-    pixels = torch.cat([scene.project(scene.posed.vertices) * scale, scene.posed.vertices[..., 2:]], -1)
-    picture = torch.arange(len(pixels), device=pixels.device)
-    drawn = rasterise(pixels, model.faces, picture, len(pixels), 2 * height, 2 * width, cull="back")
-    return F.avg_pool2d(drawn.covered[:, None].float(), 2)
-
-
 @dataclass(frozen=True)
 class Drops:
     """What each sample goes without.
 
     Attributes:
-        kept: how many samples have a hand: the first ones of the batch, so that the adapter runs on them alone.
         text: [B] bool.
         box_only: [kept] bool.
     """
 
-    kept: int
     text: Tensor
     box_only: Tensor
 
 
-def draw_drops(config: DiffusionConfig, count: int, generator: torch.Generator, device: torch.device) -> Drops:
-    """Hands are dropped in a fixed share of every batch, the rest is drawn independently."""
-    kept = round(count * (1 - config.drop_hand))
+def kept_hands(config: DiffusionConfig) -> int:
+    """How many samples of a batch have a hand: the first ones, so that the adapter runs on them alone."""
+    return round(config.batch * (1 - config.drop_hand))
+
+
+def draw_drops(
+    config: DiffusionConfig, count: int, kept: int, generator: torch.Generator, device: torch.device
+) -> Drops:
+    """What is dropped of `count` samples, the first `kept` of which have a hand."""
     u = torch.rand(2, count, generator=generator, device=device)
-    return Drops(kept, u[0] < config.drop_text, (u[1] < config.box_only)[:kept])
-
-
-def first_scenes(scene: Scene, count: int) -> Scene:
-    """The first scenes of a batch."""
-    values = {f.name: getattr(scene, f.name) for f in fields(scene)}
-    posed = values.pop("posed")
-    cut = PosedHand(*(getattr(posed, f.name)[:count] for f in fields(posed)))
-    return Scene(**{name: value[:count] for name, value in values.items()}, posed=cut)
+    return Drops(u[0] < config.drop_text, (u[1] < config.box_only)[:kept])
 
 
 class Trainer:
@@ -217,17 +192,15 @@ class Trainer:
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses of one batch by name; their sum is what is minimised."""
         config, count = self.config, len(batch.latents)
-        drops = draw_drops(config, count, generator, self.device)
+        drops = draw_drops(config, count, batch.kept, generator, self.device)
         time = torch.randint(len(self.a), (count,), generator=generator, device=self.device)
         noise = torch.randn(batch.latents.shape, generator=generator, device=self.device)
         a, s = self.a[time], self.s[time]
         noisy = a[:, None, None, None] * batch.latents + s[:, None, None, None] * noise
         noisy = noisy.contiguous(memory_format=torch.channels_last)
         tokens = drop_text(batch.tokens, drops.text, self.empty)
-        with torch.no_grad():
-            inputs = scene_inputs(first_scenes(batch.scene, drops.kept), self.model, self.adapter.config.raster)
-            height, width = batch.latents.shape[-2:]
-            mask = hand_mask(batch.scene, self.model, height, width)
+        inputs, mask = batch.drawn.inputs, batch.drawn.mask
+        height, width = batch.latents.shape[-2:]
         found: dict[str, Tensor] = {}
 
         def add(name: str, prediction: Tensor) -> None:
@@ -238,10 +211,10 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             text = self.guided.encode(tokens)
             residuals = self.adapter.residuals(
-                self.adapter.encode(inputs), height, width, text[: drops.kept],
-                drop_text=drops.text[: drops.kept], box_only=drops.box_only,
+                self.adapter.encode(inputs), height, width, text[: batch.kept],
+                drop_text=drops.text[: batch.kept], box_only=drops.box_only,
             )  # fmt: skip
-            rest = count - drops.kept
+            rest = count - batch.kept
             padded = {k: torch.cat([r, r.new_zeros(rest, *r.shape[1:])]) for k, r in residuals.items()}
             add("guided", self._denoise(self.guided, noisy, time, text, padded))
             if self.control is not None:
@@ -258,6 +231,12 @@ class Trainer:
         inputs = (noisy.to(torch.bfloat16), time, text.to(torch.bfloat16), residuals)
         with torch.autocast(self.device.type, enabled=False):
             return torch.func.functional_call(base, low, inputs)
+
+    def batch(self, samples: Samples) -> Batch:
+        """The batch of the step that comes next."""
+        config = self.config
+        raster = self.adapter.config.raster
+        return batch_at(samples, self.step, config.batch, kept_hands(config), self.model, config.seed, raster)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of optimisation."""
@@ -310,8 +289,7 @@ class Trainer:
             progress(f"resumed at step {self.step}")
         saved = self.clock.seconds()
         while self.clock.progress(self.step) < 1:
-            batch = batch_at(samples, self.step, self.config.batch, self.model, self.config.seed)
-            losses = self.train_step(batch)
+            losses = self.train_step(self.batch(samples))
             if self.step % 100 == 0 or self.step < 4:
                 values = {name: stop_on_nan(value, self.step) for name, value in losses.items()}
                 shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -330,4 +308,4 @@ class Trainer:
         return arm.eval()
 
 
-__all__ = ["Base", "DiffusionConfig", "Drops", "Trainer", "draw_drops", "noise_levels", "scene_inputs"]
+__all__ = ["Base", "DiffusionConfig", "Drops", "Trainer", "draw_drops", "kept_hands", "noise_levels"]

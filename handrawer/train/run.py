@@ -21,7 +21,7 @@ from ..hand.model import load_open_hand
 from ..mini.modules import make_vae
 from ..mini.picture import make_skin
 from .autoencoder import AutoencoderConfig, train_autoencoder
-from .data import make_samples
+from .data import keep_drawn, make_samples
 from .diffusion import DiffusionConfig, Trainer
 
 log = logging.getLogger("handrawer")
@@ -38,6 +38,7 @@ class RunConfig:
         samples_seed: of those pictures.
         autoencoder, diffusion: settings of the two trainings.
         vae: a folder with a trained VAE (diffusers layout) to use instead of training one, or None.
+        keep_drawn: whether the adapter's inputs are drawn once and kept, 300 KB a sample, instead of at every step.
     """
 
     out: str
@@ -47,6 +48,7 @@ class RunConfig:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     vae: str | None = None
+    keep_drawn: bool = False
 
 
 def read_config(path: str | Path) -> RunConfig:
@@ -127,6 +129,10 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
     journal(f"samples {len(samples)} in {time.monotonic() - started:.0f} s, latent std {spread.tolist()}")
     del vae
     trainer = Trainer(config.diffusion, model)
+    if config.keep_drawn:
+        started = time.monotonic()
+        samples = keep_drawn(samples, model, trainer.adapter.config.raster, 256 if device.type == "cuda" else 16)
+        journal(f"hands drawn in {time.monotonic() - started:.0f} s")
     counts = {k: sum(p.numel() for p in v.parameters()) for k, v in trainer.arms.items()}
     journal(f"parameters {counts}")
     trainer.run(samples, out, journal, on_save=lambda t: save_arms(t, out))

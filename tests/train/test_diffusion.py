@@ -8,9 +8,9 @@ from handrawer.hand.model import load_open_hand
 from handrawer.mini.captions import NAILS
 from handrawer.mini.modules import make_tokenizer, tokenize
 from handrawer.mini.random_table import uniforms
-from handrawer.mini.scene import draw_scenes
-from handrawer.train.data import KEEP, WORDINGS, Samples, batch_at, caption_tokens
-from handrawer.train.diffusion import DiffusionConfig, Trainer, denoise, draw_drops
+from handrawer.mini.scene import NAMELESS, draw_scenes
+from handrawer.train.data import KEEP, WORDINGS, Samples, batch_at, caption_tokens, keep_drawn
+from handrawer.train.diffusion import DiffusionConfig, Trainer, denoise, draw_drops, kept_hands
 from handrawer.train.state import Clock, learning_rate, load_state, save_state
 
 CONFIG = DiffusionConfig(batch=2, steps=4, warmup=1, control=False)
@@ -25,12 +25,13 @@ def model():
 def samples(model):
     scene = draw_scenes(1, torch.arange(6), model)
     latents = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0)).half()
-    return Samples(1, latents, caption_tokens(scene, 1))
+    return Samples(1, latents, caption_tokens(scene, 1), torch.nonzero(scene.gesture < NAMELESS)[:, 0])
 
 
 def test_tokens_put_together_are_those_of_the_tokenizer(model):
     scene = draw_scenes(5, torch.arange(200), model)
     keep = uniforms(9, scene.index, 7 * WORDINGS, stream=21).reshape(-1, WORDINGS, 7) < KEEP
+    keep[:, 0] = True
     texts = []
     for caption, rows in zip(scene.captions(), keep.tolist(), strict=True):
         side, *rest = caption.parts()
@@ -63,9 +64,34 @@ def test_denoise_is_the_hooked_unet(model):
 
 
 def test_hands_are_dropped_in_the_configured_share():
-    drops = draw_drops(DiffusionConfig(), 400, torch.Generator().manual_seed(1), torch.device("cpu"))
-    assert drops.kept == 200 and drops.box_only.shape == (200,)
+    config = DiffusionConfig(batch=400)
+    assert kept_hands(config) == 200
+    drops = draw_drops(config, 400, 200, torch.Generator().manual_seed(1), torch.device("cpu"))
+    assert drops.box_only.shape == (200,)
     assert 0.05 < float(drops.text.float().mean()) < 0.16
+
+
+def test_hands_that_are_kept_are_those_that_are_drawn_for_a_batch(model, samples):
+    kept = keep_drawn(samples, model, 32, chunk=4)
+    for step in range(3):
+        one, other = (batch_at(s, step, 6, 4, model, 7, 32) for s in (samples, kept))
+        assert one.kept == other.kept == 4 and len(one.latents) == 6
+        assert torch.equal(one.latents, other.latents) and torch.equal(one.tokens, other.tokens)
+        assert torch.equal(one.drawn.inputs.picture, torch.arange(4))
+        for name in ("vertices", "points", "side", "box", "geometry", "weight", "sizes", "picture"):
+            a, b = (getattr(batch.drawn.inputs, name).float() for batch in (one, other))
+            assert torch.allclose(a, b, atol=2e-3), name
+        assert torch.allclose(one.drawn.mask, other.drawn.mask, atol=1e-3) and float(one.drawn.mask.max()) == 1
+
+
+def test_samples_without_a_hand_have_names(model):
+    scene = draw_scenes(1, torch.arange(64), model)
+    named = torch.nonzero(scene.gesture < NAMELESS)[:, 0]
+    latents = torch.arange(64.0)[:, None, None, None].expand(64, 4, 4, 4).half()
+    samples = Samples(1, latents, caption_tokens(scene, 1), named)
+    batch = batch_at(samples, 0, 40, 10, model, 3, 16)
+    numbers = batch.latents[:, 0, 0, 0].long()
+    assert bool(torch.isin(numbers[10:], named).all()) and not bool(torch.isin(numbers[:10], named).all())
 
 
 def test_a_resumed_run_is_the_run_that_was_not_stopped(model, samples, tmp_path):
@@ -77,7 +103,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(model, samples, tmp_path)
             if k:
                 assert trainer.resume(tmp_path / "diffusion.pt")
             while trainer.step < limit:
-                trainer.train_step(batch_at(samples, trainer.step, 2, model, CONFIG.seed))
+                trainer.train_step(trainer.batch(samples))
             trainer.save(tmp_path / "diffusion.pt")
         return trainer
 
@@ -94,8 +120,8 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(model, samples, tmp_path)
 def test_all_of_both_networks_learns(model, samples):
     trainer = Trainer(dataclasses.replace(CONFIG, drop_hand=0.0, box_only=0.0, drop_text=0.0), model)
     before = {k: v.clone() for arm in trainer.arms.values() for k, v in arm.named_parameters()}
-    for step in range(2):  # the zero-initialised projections let the rest learn from the second step on
-        trainer.train_step(batch_at(samples, step, 2, model, 1))
+    for _ in range(2):  # the zero-initialised projections let the rest learn from the second step on
+        trainer.train_step(trainer.batch(samples))
     after = {k: v for arm in trainer.arms.values() for k, v in arm.named_parameters()}
     still = [k for k in before if torch.equal(before[k], after[k])]
     # What is only looked up when something is dropped.

@@ -27,6 +27,7 @@ def test_a_whole_run_ends_in_a_model_that_draws(tmp_path):
     settings = {
         "out": str(tmp_path / "run"),
         "samples": 4,
+        "keep_drawn": True,
         "autoencoder": {"batch": 2, "crop": 32, "steps": 1},
         "diffusion": {"batch": 2, "steps": 1},
     }
