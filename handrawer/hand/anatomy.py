@@ -87,14 +87,19 @@ _PROJECTION_ROUNDS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Axes:
-    """A model's anatomical axes, as unit vectors in the rest frame, and its rest angles."""
+class AnatomicalAxes:
+    """A model's axes in anatomy, as unit vectors in the rest frame, and its rest angles. float64 on the CPU.
+
+    The rotation of a two-axis joint is ``turn(flexion) @ turn(abduction) @ turn(bone, pronation) @ unrest``, where only
+    the thumb's base has the third; a hinge's is ``turn(flexion, angle - rest)``.
+    """
 
     flexion: Tensor  # [15, 3]
     abduction: Tensor  # [15, 3], zeros for hinges
     bone: Tensor  # [15, 3] direction of the bone at angle 0, for the two-axis joints
     rest: Tensor  # [21] the angles at which the model is in its rest pose
-    unrest: Tensor  # [5, 3, 3] two-axis joints: transposed rotation of the rest angles
+    unrest: Tensor  # [6, 3, 3] two-axis joints (thumb CMC, thumb MCP, knuckles): transposed rotation of the rest angles
+    pronation: tuple[float, float] = _PRONATION  # of the thumb's base, per radian of its flexion and abduction
 
 
 # Rig joint (of the 15) and angles of the two-axis joints (thumb CMC, thumb MCP, four knuckles) and of the hinges.
@@ -147,15 +152,22 @@ def rest_angles(model: HandModel) -> Tensor:
     return _axes_of(model, model.joint_template).rest
 
 
-def _axes_of(model: HandModel, like: Tensor) -> _Axes:
+def _axes_of(model: HandModel, like: Tensor) -> AnatomicalAxes:
     axes = _axes(model)
     if axes.rest.device == like.device and axes.rest.dtype == like.dtype:
         return axes
-    return _Axes(*(getattr(axes, name).to(like) for name in ("flexion", "abduction", "bone", "rest", "unrest")))
+    return AnatomicalAxes(
+        *(getattr(axes, name).to(like) for name in ("flexion", "abduction", "bone", "rest", "unrest"))
+    )
+
+
+def anatomical_axes(model: HandModel) -> AnatomicalAxes:
+    """The axes about which ``angles_to_rotations`` turns this model's joints."""
+    return _axes(model)
 
 
 @functools.lru_cache(maxsize=16)
-def _axes(model: HandModel) -> _Axes:
+def _axes(model: HandModel) -> AnatomicalAxes:
     """Axes and rest angles from the joints at rest; in double precision, on the CPU."""
     rest_joints = model.joint_template.detach().double().cpu()
     tips = model.template.detach().double().cpu()[model.tip_vertices.cpu()]
@@ -177,9 +189,11 @@ def _axes(model: HandModel) -> _Axes:
         else:
             rest[angle + 2] = _bend(flexion[first + 1], bones[0], bones[1])
             rest[angle + 3] = _bend(flexion[first + 2], bones[1], bones[2])
-    draft = _Axes(flexion, abduction, bone, rest, torch.eye(3, dtype=torch.float64).expand(len(_SADDLES), 3, 3))
+    draft = AnatomicalAxes(
+        flexion, abduction, bone, rest, torch.eye(3, dtype=torch.float64).expand(len(_SADDLES), 3, 3)
+    )
     at_rest = _saddle(rest[None, _SADDLE_ANGLES], rest[None, [a + 1 for a in _SADDLE_ANGLES]], draft)[0]
-    return _Axes(flexion, abduction, bone, rest, at_rest.mT)
+    return AnatomicalAxes(flexion, abduction, bone, rest, at_rest.mT)
 
 
 def _knuckle(finger: str, metacarpal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,7 +245,7 @@ def _bend(axis: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return torch.atan2(axis @ torch.linalg.cross(before, after), before @ after - (axis @ before) * (axis @ after))
 
 
-def _saddle(flexion: Tensor, abduction: Tensor, axes: _Axes) -> Tensor:
+def _saddle(flexion: Tensor, abduction: Tensor, axes: AnatomicalAxes) -> Tensor:
     """[B, 6] and [B, 6] angles to rotations [B, 6, 3, 3] from angle 0; the thumb's base turns about its bone too."""
     turned = _turn(axes.flexion[_SADDLE_JOINTS], flexion) @ _turn(axes.abduction[_SADDLE_JOINTS], abduction)
     pronation = _PRONATION[0] * flexion[:, :1] + _PRONATION[1] * abduction[:, :1]
@@ -239,7 +253,7 @@ def _saddle(flexion: Tensor, abduction: Tensor, axes: _Axes) -> Tensor:
     return torch.cat([base, turned[:, 1:]], dim=1)
 
 
-def _saddle_angles(turned: Tensor, axes: _Axes) -> tuple[Tensor, Tensor]:
+def _saddle_angles(turned: Tensor, axes: AnatomicalAxes) -> tuple[Tensor, Tensor]:
     """The inverse of ``_saddle``: rotations [B, 6, 3, 3] to flexions [B, 6] and abductions [B, 6].
 
     The bone's direction decides at first, which is all for the thumb's base, because its turn about the bone follows
