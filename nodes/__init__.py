@@ -8,6 +8,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import folders, routes
 from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
+from .advanced import HanDrawerApplyAdvanced
+from .batches import HanDrawerHandsFromBatch
 from .estimate import HanDrawerEstimateHands
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
@@ -23,7 +25,9 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerLoad,
     HanDrawerEncodeHands,
     HanDrawerApply,
+    HanDrawerApplyAdvanced,
     HanDrawerUNetLoader,
+    HanDrawerHandsFromBatch,
 ]
 
 

@@ -1,55 +1,25 @@
 """Nodes which steer: hands through the GCN, and the features into a MODEL."""
 
+from pickle import UnpicklingError
+
 import comfy.sd
 import folder_paths
 import torch
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
+from safetensors import SafetensorError
 
-from . import folders, network, pictures, sampling, types
+from . import folders, network, sampling, steering, types
 from .outputs import CATEGORY
 
 MINI = "HanDrawer mini (comes with HanDrawer)"
 UNETS = "diffusion_models"
-
-
-def run_time_controls() -> list[io.Input]:
-    """Strength and range, the same on every node that steers."""
-    return [
-        io.Float.Input(
-            "strength",
-            default=1.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            tooltip="How strongly the hand steers the picture. 0 gives the picture of the model alone.",
-        ),
-        io.Float.Input(
-            "start_percent",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Share of the sampling after which the hand begins to steer. Poses are decided early: leave it 0.",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Share of the sampling after which the model goes on alone, with more freedom in the details.",
-        ),
-    ]
-
-
-def check_range(start_percent: float, end_percent: float) -> None:
-    """Raise ValueError if nothing lies between the two."""
-    if start_percent > end_percent:
-        raise ValueError(
-            f"start_percent: {start_percent:g} lies after end_percent ({end_percent:g}), so nothing would be applied; "
-            "make start_percent the smaller one, or set strength to 0."
-        )
+# What the host's own loader of diffusion models offers, under the same names.
+WEIGHT_TYPES = {
+    "default": {},
+    "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
+    "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
+    "fp8_e5m2": {"dtype": torch.float8_e5m2},
+}
 
 
 class HanDrawerEncodeHands(io.ComfyNode):
@@ -98,33 +68,11 @@ class HanDrawerApply(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model that the adapter was trained for."),
-                types.Features.Input("features", tooltip="The hands, from Encode Hands."),
-                *run_time_controls(),
-                io.Conditioning.Input(
-                    "positive",
-                    optional=True,
-                    tooltip="The prompt. The hand's features look at it; without it they are made for no text.",
-                ),
-                io.Conditioning.Input(
-                    "negative",
-                    optional=True,
-                    tooltip="The negative prompt. Whether it gets the hand too follows how the adapter was trained.",
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where in the picture the hands may steer: white does, black leaves the model alone.",
-                ),
+                steering.features_input(),
+                *steering.run_time_controls(),
+                *steering.prompt_inputs(),
             ],
-            outputs=[
-                io.Model.Output(id="model_out", display_name="MODEL", tooltip="The model, steered by the hands."),
-                io.Conditioning.Output(
-                    id="positive_out", display_name="positive", tooltip="The prompt, marked for this node."
-                ),
-                io.Conditioning.Output(
-                    id="negative_out", display_name="negative", tooltip="The negative prompt, marked for this node."
-                ),
-            ],
+            outputs=steering.steered_outputs(),
             hidden=[io.Hidden.unique_id],
         )
 
@@ -140,27 +88,12 @@ class HanDrawerApply(io.ComfyNode):
         negative: list | None = None,
         mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
-        check_range(start_percent, end_percent)
-        network.check_fit(features.network, model)
         key = str(cls.hidden.unique_id)
-        if mask is not None:
-            mask = pictures.check_mask(mask, "mask")
-        injection = sampling.Injection(key, features, strength, start_percent, end_percent, mask)
         return io.NodeOutput(
-            sampling.patched(model, injection),
-            marked(positive, key, sampling.POSITIVE),
-            marked(negative, key, sampling.NEGATIVE),
+            steering.steer(model, features, key, strength, start_percent, end_percent, mask),
+            steering.marked(positive, key, sampling.POSITIVE),
+            steering.marked(negative, key, sampling.NEGATIVE),
         )
-
-
-def marked(conditioning: list | None, key: str, role: str):
-    """The conditioning for this node, or, where none came in, a sentence for whoever is connected to that output."""
-    if conditioning is None:
-        return ExecutionBlocker(
-            f"Apply HanDrawer: its output '{role}' is connected, but nothing is connected to its input '{role}'; "
-            "connect the prompt there, or take it past this node."
-        )
-    return sampling.tagged(conditioning, key, role)
 
 
 class HanDrawerUNetLoader(io.ComfyNode):
@@ -183,8 +116,15 @@ class HanDrawerUNetLoader(io.ComfyNode):
                     options=[MINI, *folder_paths.get_filename_list(UNETS)],
                     tooltip="A file from ComfyUI's folder models/diffusion_models, or the small model.",
                 ),
-                types.Features.Input("features", tooltip="The hands, from Encode Hands."),
-                *run_time_controls(),
+                steering.features_input(),
+                *steering.run_time_controls(),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_TYPES),
+                    default="default",
+                    optional=True,
+                    tooltip="How the file's weights are kept in memory: fp8 needs half of it and costs some quality.",
+                ),
             ],
             outputs=[io.Model.Output(id="model_out", display_name="MODEL", tooltip="The UNet, steered by the hands.")],
             hidden=[io.Hidden.unique_id],
@@ -192,21 +132,27 @@ class HanDrawerUNetLoader(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, unet_name: str, features: network.Features, strength: float, start_percent: float, end_percent: float
+        cls,
+        unet_name: str,
+        features: network.Features,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        weight_dtype: str = "default",
     ) -> io.NodeOutput:
-        check_range(start_percent, end_percent)
-        model = load_unet(unet_name)
-        network.check_fit(features.network, model)
+        model = load_unet(unet_name, weight_dtype)
         key = str(cls.hidden.unique_id)
-        injection = sampling.Injection(key, features, strength, start_percent, end_percent)
-        return io.NodeOutput(sampling.patched(model, injection))
+        return io.NodeOutput(steering.steer(model, features, key, strength, start_percent, end_percent))
 
 
-def load_unet(name: str):
+def load_unet(name: str, weight_dtype: str = "default"):
     """The small model's UNet, or one from the host's folder.
 
+    Args:
+        weight_dtype: one of WEIGHT_TYPES; the small model is always kept as it is.
+
     Raises:
-        ValueError: the file is gone, or the host does not know what it is.
+        ValueError: the file is gone or damaged, or the host does not know what it is.
     """
     if name == MINI:
         from .mini_model import load_mini
@@ -216,6 +162,10 @@ def load_unet(name: str):
     if path is None:
         raise ValueError(f"unet_name: {name} is not in models/{UNETS} any more; put it back or choose another.")
     try:
-        return comfy.sd.load_diffusion_model(path)
-    except RuntimeError as error:
-        raise ValueError(f"unet_name: ComfyUI cannot tell which kind of model {name} is ({error}).") from error
+        return comfy.sd.load_diffusion_model(path, model_options=dict(WEIGHT_TYPES[weight_dtype]))
+    except (RuntimeError, ValueError, OSError, SafetensorError, UnpicklingError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"unet_name: ComfyUI cannot load {name} as a diffusion model ({first}); choose another file, or get this "
+            "one again."
+        ) from error

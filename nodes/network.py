@@ -1,5 +1,6 @@
 """A HanDrawer network in the host's care, and what it makes of hands."""
 
+import dataclasses
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from ..handrawer.hand.hands import Hands
 from ..handrawer.hand.model import load_open_hand
 
 TextKey = tuple[tuple[int, ...], str]
-KEPT_MAPS = 16  # sizes times texts that one Encode Hands remembers between queue runs, in main memory
+KEPT_BYTES = 512 * 2**20  # maps which one Encode Hands remembers between queue runs, in main memory
+SUPPORTED = "Stable Diffusion 1.x, 2.x and SDXL (with Pony, Illustrious, NoobAI and the like)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,59 @@ class Network:
         return {site.block: site.level for site in self.adapter.config.unet.sites}
 
 
+@dataclass(frozen=True)
+class View:
+    """What an apply node makes of encoded hands without encoding them again.
+
+    Attributes:
+        crop: (x, y, width, height) in pixels of the hands' pictures: the part that is drawn; None for the whole.
+        weights: for each picture a factor for each of its hands, numbered as in the overlay; hands beyond them count
+            as 1, and pictures beyond them begin again at the first.
+    """
+
+    crop: tuple[int, int, int, int] | None = None
+    weights: tuple[tuple[float, ...], ...] = ()
+
+    def sizes(self, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        """The pictures that are drawn, (width, height) in pixels."""
+        return sizes if self.crop is None else ((self.crop[2], self.crop[3]),) * len(sizes)
+
+    def of(self, tokens: HandTokens, numbers: tuple[tuple[int, int], ...]) -> HandTokens:
+        """The hands as they are seen: what the graph network knows of a hand does not depend on where it lies.
+
+        Args:
+            numbers: of each hand its picture and its number there.
+        """
+        inputs = tokens.inputs
+        if self.crop is not None:
+            x, y, width, height = self.crop
+            size = inputs.sizes[inputs.picture].repeat(1, 2).to(inputs.box)
+            start = torch.tensor([x, y, x, y]).to(inputs.box)
+            box = (inputs.box * size - start) / torch.tensor([width, height, width, height]).to(inputs.box)
+            sizes = torch.tensor([[width, height]]).to(inputs.sizes).expand_as(inputs.sizes)
+            inputs = dataclasses.replace(inputs, box=box, sizes=sizes)
+        if self.weights:
+            weight = torch.tensor([self.weight(picture, number) for picture, number in numbers])
+            inputs = dataclasses.replace(inputs, weight=inputs.weight * weight.to(inputs.weight))
+        return HandTokens(tokens.tokens, inputs)
+
+    def weight(self, picture: int, number: int) -> float:
+        weights = self.weights[picture % len(self.weights)]
+        return weights[number] if number < len(weights) else 1.0
+
+
+WHOLE = View()
+
+
 @dataclass(frozen=True, eq=False)
 class Maps:
     """Residuals for one latent size and one text: block -> [P, C, h, w] float32 in main memory, P pictures."""
 
     blocks: dict[int, Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.blocks.values())
 
 
 class Features:
@@ -66,7 +116,12 @@ class Features:
     def __init__(self, network: Network, hands: Hands, tokens: HandTokens) -> None:
         self.network = network
         self.sizes = tuple((frame.width, frame.height) for frame in hands.frames)
-        self.hands = sum(hand.enabled for frame in hands.frames for hand in frame.hands)
+        self.numbers = tuple(
+            (place, number)
+            for place, frame in enumerate(hands.frames)
+            for number, hand in enumerate(frame.hands)
+            if hand.enabled
+        )
         self.tokens = tokens
         self._maps: OrderedDict[tuple, Maps] = OrderedDict()
 
@@ -74,31 +129,38 @@ class Features:
     def pictures(self) -> int:
         return len(self.sizes)
 
-    def maps(self, height: int, width: int, text: Tensor | None) -> Maps:
-        """Residual maps, made once for each size and text.
+    @property
+    def hands(self) -> int:
+        """How many hands there are in all pictures; the switched off ones do not count."""
+        return len(self.numbers)
+
+    def maps(self, height: int, width: int, text: Tensor | None, view: View = WHOLE) -> Maps:
+        """Residual maps, made once for each size, text and view.
 
         Args:
             height, width: the latent's size in cells.
             text: [1, L, D], or None for the null text.
+            view: which part of the pictures the latent shows, and how much each hand counts.
 
         Raises:
             ValueError: the hands were placed on a picture of another shape.
         """
-        name = (height, width, None if text is None else text_key(text))
+        name = (height, width, None if text is None else text_key(text), view)
         if name not in self._maps:
-            check_shape(self.sizes, height, width)
-            self._maps[name] = self._make(height, width, text)
-            if len(self._maps) > KEPT_MAPS:
-                self._maps.popitem(last=False)
+            check_shape(view.sizes(self.sizes), height, width)
+            self._maps[name] = self._make(height, width, text, view)
         self._maps.move_to_end(name)
+        while len(self._maps) > 1 and sum(maps.bytes for maps in self._maps.values()) > KEPT_BYTES:
+            self._maps.popitem(last=False)
         return self._maps[name]
 
     @torch.no_grad()
-    def _make(self, height: int, width: int, text: Tensor | None) -> Maps:
+    def _make(self, height: int, width: int, text: Tensor | None, view: View) -> Maps:
         device = self.network.patcher.load_device
         if text is not None:
             text = text.to(device, torch.float32)
-        made = self.network.adapter.residuals(self.tokens.to(device), height, width, text)
+        tokens = view.of(self.tokens, self.numbers).to(device)
+        made = self.network.adapter.residuals(tokens, height, width, text)
         return Maps({block: tensor.to(mm.intermediate_device(), torch.float32) for block, tensor in made.items()})
 
 
@@ -169,11 +231,13 @@ def hand_model(name: str):
 
 
 def describe_model(model) -> UNetDescription | None:
-    """The UNet in a MODEL, or None if it is none (Flux and the like have no input blocks)."""
+    """The UNet in a MODEL, or None if it is none that HanDrawer knows: Flux and the like have no input blocks, and
+    video UNets mix their pictures."""
     from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel
 
     unet = model.model.diffusion_model
-    if not isinstance(unet, UNetModel):
+    config = model.model.model_config.unet_config
+    if not isinstance(unet, UNetModel) or config.get("use_temporal_attention") or config.get("use_temporal_resblock"):
         return None
     blocks: list[tuple[int, int]] = []
     for block in unet.input_blocks:
@@ -184,7 +248,7 @@ def describe_model(model) -> UNetDescription | None:
             elif isinstance(layer, ResBlock):
                 channels = layer.out_channels
         blocks.append((level, channels))
-    width = model.model.model_config.unet_config.get("context_dim") or 0
+    width = config.get("context_dim") or 0
     channels = model.model.latent_format.latent_channels  # not the UNet's: an inpainting UNet has more
     return describe_blocks(tuple(blocks), tuple(f"input_blocks.{i}" for i in range(len(blocks))), channels, width)
 
@@ -197,10 +261,10 @@ def check_fit(network: Network, model) -> None:
     """
     found = describe_model(model)
     if found is None:
-        kind, base = type(model.model.model_config).__name__, network.metadata.config.unet.name
+        kind = type(model.model.model_config).__name__
         raise ValueError(
-            f"model: {network.name} was made for the UNet of {base}, but this MODEL ({kind}) has none; connect a model "
-            f"of the {base} family."
+            f"model: HanDrawer steers {SUPPORTED}, and this MODEL ({kind}) is of another kind; connect one of those, "
+            "or give this model the depth and the mask of Render Hands through a ControlNet of its own."
         )
     try:
         check_fits(network.metadata, found, network.name)

@@ -10,7 +10,6 @@ Nothing is kept between calls but what a sampling run has looked up; wrappers ar
 options are deep-copied by every node that clones it.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +19,10 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from .network import Features, Maps, TextKey, text_key
+from . import notes
+from .network import WHOLE, Features, Maps, TextKey, View, text_key
+from .places import Extent, extent
 from .windows import CallRows, add_rows, mask_map
-
-logger = logging.getLogger("handrawer")
 
 POSITIVE, NEGATIVE = "positive", "negative"
 TAG = "handrawer"  # on a conditioning: {key of the apply node: POSITIVE or NEGATIVE}
@@ -35,11 +34,13 @@ class Injection:
     """What one apply node adds to a MODEL. Immutable; shared by every clone of the MODEL.
 
     Attributes:
-        key: the node's own, so that several nodes add up and one node counts once.
+        key: the node's own id, so that several nodes add up and one node counts once.
         features: the hands.
         strength: factor of the maps.
         start, end: share of the sampling, 0 to 1, between which the maps are added.
         mask: [M, y, x] in 0..1 over the whole picture, of any size, a further factor; or None.
+        levels: a further factor for each level, finest first; levels beyond them count as 1.
+        view: which part of the hands' picture is drawn, and how much each hand counts.
     """
 
     key: str
@@ -48,6 +49,8 @@ class Injection:
     start: float
     end: float
     mask: Tensor | None = None
+    levels: tuple[float, ...] = ()
+    view: View = WHOLE
 
     @property
     def pictures(self) -> int:
@@ -60,17 +63,28 @@ class Injection:
 
     def active(self, model, timestep: Tensor) -> bool:
         """Whether anything is added at this noise level."""
-        if self.strength == 0 or not self.features.hands:
+        if self.strength == 0 or self.start >= self.end or not self.features.hands:
+            return False
+        if not any(self.factor(level) for level in self.features.network.levels.values()):
             return False
         sampling = model.model_sampling  # here, not in the node: a later node may patch another one in
         sigma = float(timestep[0])
         return float(sampling.percent_to_sigma(self.end)) <= sigma <= float(sampling.percent_to_sigma(self.start))
 
+    def factor(self, level: int) -> float:
+        """What a level's maps are multiplied with."""
+        return self.strength * (self.levels[level] if level < len(self.levels) else 1.0)
+
 
 @dataclass
 class Run:
-    """What one sampling run has looked up; dropped when it ends."""
+    """What one sampling run has looked up; dropped when it ends.
 
+    ``latent`` is the shape of what is sampled, None where the sampling did not begin in the host's own way.
+    """
+
+    key: str = ""
+    latent: torch.Size | None = None
     texts: dict[int, tuple[Tensor, TextKey]] = field(default_factory=dict)
     split: dict[int, tuple[Tensor, list[Tensor]]] = field(default_factory=dict)
     maps: dict[tuple, Maps] = field(default_factory=dict)
@@ -94,7 +108,7 @@ class Run:
     def warn(self, sentence: str) -> None:
         if sentence not in self.warned:
             self.warned.add(sentence)
-            logger.warning(sentence)
+            notes.tell(self.key, sentence)
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ def patched(model, injection: Injection):
     model = model.clone()
     runs: list[Run] = []
     wrappers = {
-        Wrappers.OUTER_SAMPLE: outer_sample_wrapper(runs),
+        Wrappers.OUTER_SAMPLE: outer_sample_wrapper(injection, runs),
         Wrappers.CALC_COND_BATCH: calc_cond_batch_wrapper(injection, runs),
         Wrappers.DIFFUSION_MODEL: diffusion_model_wrapper(injection),
     }
@@ -131,9 +145,14 @@ def patched(model, injection: Injection):
     return model
 
 
-def outer_sample_wrapper(runs: list[Run]) -> Callable:
+def outer_sample_wrapper(injection: Injection, runs: list[Run]) -> Callable:
     def wrapper(executor, *args, **kwargs):
-        runs.append(Run())
+        latent = args[1] if len(args) > 1 else kwargs.get("latent_image")
+        shape = latent.shape if isinstance(latent, Tensor) else None
+        check_latent(shape, executor.class_obj)
+        run = Run(injection.key, shape)
+        tell_counts(injection, run)
+        runs.append(run)
         try:
             return executor(*args, **kwargs)
         finally:
@@ -142,9 +161,36 @@ def outer_sample_wrapper(runs: list[Run]) -> Callable:
     return wrapper
 
 
+def check_latent(shape: torch.Size | None, guider) -> None:
+    """Refuse a latent of another kind of model, before the UNet fails on it.
+
+    Raises:
+        ValueError: naming both numbers of channels.
+    """
+    patcher = getattr(guider, "model_patcher", None)
+    if shape is None or patcher is None:
+        return
+    channels = patcher.model.latent_format.latent_channels
+    if shape[1] != channels:
+        raise ValueError(
+            f"latent_image: it has {shape[1]} channels, but this model draws in latents of {channels}; make it with "
+            "Empty Latent Image or with the VAE that belongs to the model."
+        )
+
+
+def tell_counts(injection: Injection, run: Run) -> None:
+    """Say once a run where the lists of hands and the pictures are not equally many, or where there is no hand."""
+    if not injection.features.hands:
+        run.warn("There is no hand to draw, so the model draws alone.")
+    pictures, batch = injection.pictures, run.latent[0] if run.latent is not None else 0
+    if batch and pictures not in (1, batch):
+        what = "they repeat in turn" if pictures < batch else f"only the first {batch} are used"
+        run.warn(f"The hands of {pictures} pictures serve a batch of {batch}: {what}.")
+
+
 def calc_cond_batch_wrapper(injection: Injection, runs: list[Run]) -> Callable:
     def wrapper(executor, model, conds, x_in, timestep, model_options):
-        run = runs[-1] if runs else Run()
+        run = runs[-1] if runs else Run(injection.key)
         call = Call(injection, run)
         if injection.active(model, timestep):
             conds, call = prepare(injection, run, conds, x_in, model_options)
@@ -162,10 +208,8 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         conds: the host's lists of conditionings, None where a list is left out.
         x_in: [B, C, H, W], the whole latent.
     """
-    pictures = picture_indices(x_in.shape[0], model_options)
-    tell_batch(run, injection.pictures, x_in.shape[0], model_options)
-    height, width = x_in.shape[-2:]
-    places = cell_places(pictures, height, width, x_in.device)
+    shown = extent(x_in, model_options.get("transformer_options", {}), run.latent)
+    places = shown.places(x_in.device)
     variants: list[Maps | None] = []
     numbers: dict[tuple, int] = {}
 
@@ -173,7 +217,7 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         name = (wanted, text is not None and run.text_key(text))
         if name not in numbers:
             numbers[name] = len(variants)
-            variants.append(look_up(injection, run, height, width, text) if wanted else None)
+            variants.append(look_up(injection, run, shown, text) if wanted else None)
         return numbers[name]
 
     result: list[list[dict] | None] = []
@@ -185,7 +229,8 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         for cond in group:
             text, wanted = text_for(injection, run, cond, group)
             rows = run.rows(text)
-            chosen = [variant(rows[p % len(rows)], wanted) for p in pictures]
+            # by the place in this call: a window's texts are cut like its pictures, and the host repeats too few
+            chosen = [variant(rows[i % len(rows)], wanted) for i in range(len(shown.pictures))]
             extra = {
                 f"{injection.name}_place": comfy.conds.CONDNoiseShape(places),
                 f"{injection.name}_variant": comfy.conds.CONDRegular(
@@ -194,32 +239,7 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
             }
             prepared.append({**cond, "model_conds": {**cond["model_conds"], **extra}})
         result.append(prepared)
-    return result, Call(injection, run, height, width, tuple(variants))
-
-
-def picture_indices(batch: int, model_options: dict) -> list[int]:
-    """Which pictures of the whole batch a call shows; a context window shows some of them."""
-    window = model_options.get("transformer_options", {}).get("context_window")
-    indices = list(getattr(window, "index_list", None) or range(batch))
-    return indices if len(indices) == batch else list(range(batch))
-
-
-def tell_batch(run: Run, have: int, pictures: int, model_options: dict) -> None:
-    """Say once where the lists of hands and the pictures are not equally many."""
-    windowed = model_options.get("transformer_options", {}).get("context_window") is not None
-    if windowed or have in (1, pictures):  # a window shows some pictures of a batch whose size is not known here
-        return
-    what = "they repeat in turn" if have < pictures else f"only the first {pictures} are used"
-    run.warn(f"HanDrawer: the hands of {have} pictures serve a batch of {pictures}: {what}.")
-
-
-def cell_places(pictures: list[int], height: int, width: int, device: torch.device) -> Tensor:
-    """[B, 3, H, W] int32: column, row and picture of each latent cell. Integers pass the host's casts unharmed."""
-    place = torch.empty(len(pictures), 3, height, width, dtype=torch.int32, device=device)
-    place[:, 0] = torch.arange(width, device=device)
-    place[:, 1] = torch.arange(height, device=device)[:, None]
-    place[:, 2] = torch.tensor(pictures, device=device)[:, None, None]
-    return place
+    return result, Call(injection, run, shown.height, shown.width, tuple(variants))
 
 
 def text_for(injection: Injection, run: Run, cond: dict, group: list[dict]) -> tuple[Tensor | None, bool]:
@@ -251,11 +271,12 @@ def tag_of(cond: dict, text: Tensor | None, group: list[dict], run: Run) -> dict
     return cond.get(TAG, {})
 
 
-def look_up(injection: Injection, run: Run, height: int, width: int, text: Tensor | None) -> Maps:
+def look_up(injection: Injection, run: Run, shown: Extent, text: Tensor | None) -> Maps:
     """The maps for a size and a text, made once; a run keeps what it uses, however many texts there are."""
+    height, width = shown.height, shown.width
     name = (height, width, None if text is None else run.text_key(text))
     if name not in run.maps:
-        maps = injection.features.maps(height, width, text)
+        maps = injection.features.maps(height, width, text, injection.view)
         if injection.mask is not None:
             levels = injection.features.network.levels
             masked = {
@@ -268,7 +289,9 @@ def look_up(injection: Injection, run: Run, height: int, width: int, text: Tenso
 
 
 def diffusion_model_wrapper(injection: Injection) -> Callable:
-    outside = Run()  # for calls that did not come through CALC_COND_BATCH: it only remembers that this was said
+    outside = Run(
+        injection.key
+    )  # for calls that did not come through CALC_COND_BATCH: it only remembers that this was said
 
     def wrapper(executor, *args, **kwargs):
         place = kwargs.pop(f"{injection.name}_place", None)
@@ -277,12 +300,12 @@ def diffusion_model_wrapper(injection: Injection) -> Callable:
         options = args[5] if len(args) > 5 else kwargs.get("transformer_options", {})
         call: Call | None = options.get(injection.name)
         if call is None:
-            outside.warn("HanDrawer: this sampler calls the model behind ComfyUI's back, so no hand is added.")
+            outside.warn("This sampler calls the model behind ComfyUI's back, so no hand is added.")
         elif place is not None and call.variants:
             if place.shape[-2:] != args[0].shape[-2:]:
                 call.run.warn(
-                    "HanDrawer: another node cuts the latent into tiles which HanDrawer cannot place; no hand is added "
-                    "to them. Use ComfyUI's own nodes for tiles and areas."
+                    "Another node cuts the latent into tiles which HanDrawer cannot place; no hand is added to them. "
+                    "Use ComfyUI's own nodes for tiles and areas."
                 )
             else:
                 options = with_patch(options, call, place, variant)
@@ -302,10 +325,11 @@ def with_patch(options: dict, call: Call, place: Tensor, variant: Tensor) -> dic
 
     def patch(h: Tensor, to: dict) -> Tensor:
         block = to["block"][1]
-        if block not in sites:
+        factor = call.injection.factor(sites[block]) if block in sites else 0.0
+        if not factor:
             return h
         maps = [None if m is None else on_device(call.run, m, block, h) for m in call.variants]
-        return add_rows(h, maps, rows, sites[block], call.injection.strength)
+        return add_rows(h, maps, rows, sites[block], factor)
 
     patches = options.get("patches", {})
     added = [*patches.get("input_block_patch", []), patch]

@@ -22,7 +22,7 @@ from tests.host.workflows import (
 NODES = (
     "HanDrawerExamplePicture", "HanDrawerEstimateHands", "HanDrawerGesture", "HanDrawerPlaceHands",
     "HanDrawerRenderHands", "HanDrawerLoadMini", "HanDrawerLoad", "HanDrawerEncodeHands", "HanDrawerApply",
-    "HanDrawerUNetLoader",
+    "HanDrawerUNetLoader", "HanDrawerApplyAdvanced", "HanDrawerHandsFromBatch",
 )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def test_the_unet_loader_steers_without_the_prompts(host: Server):
     applied["12"] = sampler(["10", 0], ["8", 0], ["9", 0], ["11", 0], seed=71)
     assert np.array_equal(draw(host, applied), loaded)
     workflow["18"]["inputs"]["unet_name"] = "no_unet.safetensors"
-    assert host.fail(workflow).startswith("unet_name: ComfyUI cannot tell which kind of model no_unet")
+    assert host.fail(workflow).startswith("unet_name: ComfyUI cannot load no_unet.safetensors as a diffusion model")
 
 
 SHIPPED = sorted((ROOT / "workflows").glob("*.json"))

@@ -79,10 +79,10 @@ def test_a_picture_of_another_size_than_the_hands_is_refused(nodes, hands_of):
 
 
 def test_an_unconnected_prompt_says_what_to_connect(nodes):
-    blocker = nodes("adapter").marked(None, "1", "negative")
+    blocker = nodes("steering").marked(None, "1", "negative")
     assert "its input 'negative'" in blocker.message
     entry = [torch.zeros(1, 77, 8), {"pooled_output": None, "handrawer": {"other": "positive"}}]
-    (marked,) = nodes("adapter").marked([entry], "1", "negative")
+    (marked,) = nodes("steering").marked([entry], "1", "negative")
     assert marked[1]["handrawer"] == {"other": "positive", "1": "negative"}
     assert entry[1]["handrawer"] == {"other": "positive"}, "the input is not changed"
 

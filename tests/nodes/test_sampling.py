@@ -220,7 +220,7 @@ def test_each_picture_of_a_batch_gets_its_own_hands(kit: Kit, caplog):
     _, calls = kit.sample(together, positive, negative, batch=4)
     _, bare = kit.sample(kit.model, positive, negative, batch=4)
     said = [r.message for r in caplog.records if "serve a batch" in r.message]
-    assert said == ["HanDrawer: the hands of 3 pictures serve a batch of 4: they repeat in turn."]
+    assert said == ["HanDrawer: The hands of 3 pictures serve a batch of 4: they repeat in turn."]
     difference = (calls[0][3] - bare[0][3]).flatten(1).norm(dim=1)
     assert (difference[[0, 1, 3, 4, 5, 7]] > 0.1).all()
     assert difference[2] == difference[6] == 0, "the third picture has no hand"
