@@ -54,12 +54,19 @@ class Hand:
     z_order: int | None = None
     """Overrides depth between hands: greater lies nearer to the viewer. None: by depth."""
     notes: tuple[str, ...] = ()
+    unsure: bool = False
+    """Side, or palm and back, are not certain; a note says why."""
+    joint_confidence: Tensor | None = None
+    """[21] from 0 to 1, how far each landmark that the hand was fitted to was believed; None where it was made."""
+    joint_residual: Tensor | None = None
+    """[21] how far the fitted hand misses each landmark, in shares of the longer side of the landmarks' box."""
 
     def __post_init__(self):
         if self.side not in SIDES:
             raise ValueError(f"A hand's side is 'left' or 'right', not {self.side!r}.")
         sizes = {"pose": (15, 3), "orientation": (3,), "shape": (None,), "translation": (3,), "joints": (21, 3),
                  "vertices": (None, 3), "joints_2d": (21, 2), "box": (4,)}  # fmt: skip
+        sizes |= {name: (21,) for name in ("joint_confidence", "joint_residual") if getattr(self, name) is not None}
         for name, size in sizes.items():
             value = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32)
             if value.dim() != len(size) or any(s not in (None, v) for s, v in zip(size, value.shape, strict=True)):

@@ -20,6 +20,7 @@ from .hands import Frame, Hand, Hands, known_model, pose_parameters
 FORMAT = "handrawer-hands"
 VERSION = 1
 _ARRAYS = ("pose", "orientation", "shape", "translation", "joints", "joints_2d", "box")
+_OPTIONAL_ARRAYS = ("joint_confidence", "joint_residual")
 _SAME = 1e-6  # metres
 
 
@@ -69,10 +70,14 @@ def _hand_to_dict(hand: Hand) -> dict[str, Any]:
         "enabled": hand.enabled,
         "z_order": hand.z_order,
         "notes": list(hand.notes),
+        "unsure": hand.unsure,
         "camera": {"focal": hand.camera.focal, "cx": hand.camera.cx, "cy": hand.camera.cy},
     }
     for name in _ARRAYS:
         data[name] = _numbers(getattr(hand, name))
+    for name in _OPTIONAL_ARRAYS:
+        if getattr(hand, name) is not None:
+            data[name] = _numbers(getattr(hand, name))
     again = _vertices_again(hand)
     if again is None or again.shape != hand.vertices.shape or float((again - hand.vertices).abs().max()) > _SAME:
         data["vertices"] = _numbers(hand.vertices)
@@ -81,6 +86,7 @@ def _hand_to_dict(hand: Hand) -> dict[str, Any]:
 
 def _hand_from_dict(data: dict[str, Any]) -> Hand:
     arrays = {name: _tensor(data[name], name) for name in _ARRAYS}
+    arrays |= {name: _tensor(data[name], name) for name in _OPTIONAL_ARRAYS if data.get(name) is not None}
     camera = Camera(**{key: float(data["camera"][key]) for key in ("focal", "cx", "cy")})
     hand = Hand(
         model=data["model"],
@@ -92,6 +98,7 @@ def _hand_from_dict(data: dict[str, Any]) -> Hand:
         enabled=bool(data.get("enabled", True)),
         z_order=None if data.get("z_order") is None else int(data["z_order"]),
         notes=tuple(data.get("notes", ())),
+        unsure=bool(data.get("unsure", False)),
         **arrays,
     )
     if "vertices" in data:

@@ -258,3 +258,18 @@ def test_map_changes_every_hand():
     hands = Hands((hand_from_gesture("ok"), hand_from_gesture("fist"))).map(lambda h: h.replace(weight=0.5))
     assert [h.weight for f in hands.frames for h in f.hands] == [0.5, 0.5]
     assert load_open_hand().name == hands.frames[0].hands[0].model
+
+
+def test_doubt_and_confidence_of_joints_go_through_json_and_old_files_are_read():
+    (hand,) = hand_from_gesture("open", width=64, height=64).hands
+    told = hand.replace(unsure=True, joint_confidence=torch.linspace(0, 1, 21), joint_residual=torch.rand(21))
+    (back,) = Hands.from_json(Hands((Frame(64, 64, (told,)),)).to_json()).frames[0].hands
+    assert back.unsure
+    for name in ("joint_confidence", "joint_residual"):
+        assert torch.equal(getattr(back, name), getattr(told, name))
+    data = json.loads(Hands((Frame(64, 64, (hand,)),)).to_json())
+    del data["frames"][0]["hands"][0]["unsure"]
+    (old,) = Hands.from_json(json.dumps(data)).frames[0].hands
+    assert not old.unsure and old.joint_confidence is None and old.joint_residual is None
+    with pytest.raises(ValueError, match="joint_residual"):
+        hand.replace(joint_residual=torch.zeros(20))
