@@ -56,7 +56,9 @@ def full_window(level: int, latent_height: int, latent_width: int, device: torch
 
 def box_in_cells(box: Tensor, latent_height: int, latent_width: int) -> Tensor:
     """Normalised picture boxes (x0, y0, x1, y1) [N, 4] in latent cells, [N, 4]."""
-    return box * box.new_tensor([latent_width, latent_height, latent_width, latent_height])
+    # Without a tensor made from numbers, which a recorded CUDA graph could not copy to the GPU.
+    x0, y0, x1, y1 = box.unbind(-1)
+    return torch.stack([x0 * latent_width, y0 * latent_height, x1 * latent_width, y1 * latent_height], -1)
 
 
 def axis_coverage(box: Tensor, window: Window) -> tuple[Tensor, Tensor]:

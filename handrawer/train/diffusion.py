@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from ..adapter.handrawer import HanDrawer
+from ..adapter.inputs import HandInputs
 from ..adapter.unet import UNetDescription, describe_diffusers
 from ..hand.model import HandModel
 from ..mini.modules import SCHEDULER_CONFIG, make_text_encoder, make_tokenizer, make_unet, tokenize
 from .data import Batch, Samples, batch_at, drop_text
+from .graph import Graphed, Tensors
 from .losses import clean_error, denoising_loss, hand_loss
 from .state import Average, Clock, learning_rate, load_state, save_state, step_generator, stop_on_nan
 
@@ -47,6 +49,7 @@ class DiffusionConfig:
         hand_weight: weight of the hand reconstruction loss beside the denoising loss.
         control: whether to train the control base beside it.
         compile: whether to compile the UNets' forward pass (took three minutes on an H100: for long runs).
+        graph: whether a GPU replays the step as one CUDA graph (on the CPU it makes no difference).
         cast: whether the UNets run on bfloat16 copies of their weights instead of under autocast, which norms in
             float32: nearly twice as fast on a GPU. The weights that are learned stay float32.
     """
@@ -64,6 +67,7 @@ class DiffusionConfig:
     hand_weight: float = 0.5
     control: bool = True
     compile: bool = False
+    graph: bool = False
     cast: bool = False
 
 
@@ -124,30 +128,43 @@ def noise_levels(device: torch.device | str) -> tuple[Tensor, Tensor]:
     return kept.sqrt().to(device, torch.float32), (1 - kept).sqrt().to(device, torch.float32)
 
 
-@dataclass(frozen=True)
-class Drops:
-    """What each sample goes without.
-
-    Attributes:
-        text: [B] bool.
-        box_only: [kept] bool.
-    """
-
-    text: Tensor
-    box_only: Tensor
-
-
 def kept_hands(config: DiffusionConfig) -> int:
     """How many samples of a batch have a hand: the first ones, so that the adapter runs on them alone."""
     return round(config.batch * (1 - config.drop_hand))
 
 
-def draw_drops(
-    config: DiffusionConfig, count: int, kept: int, generator: torch.Generator, device: torch.device
-) -> Drops:
-    """What is dropped of `count` samples, the first `kept` of which have a hand."""
-    u = torch.rand(2, count, generator=generator, device=device)
-    return Drops(u[0] < config.drop_text, (u[1] < config.box_only)[:kept])
+def draw_chances(config: DiffusionConfig, shape: tuple[int, ...], kept: int, generator: torch.Generator) -> Tensors:
+    """What is random in a step besides the choice of samples.
+
+    Args:
+        shape: of the latents, [B, C, h, w].
+        kept: the first so many samples have a hand.
+        generator: on the device of the result.
+
+    Returns:
+        `drop_text` [B] and `box_only` [kept] bool; `time` [B] int64, 0 to 999; `noise` [B, C, h, w].
+    """
+    device = generator.device
+    u = torch.rand(2, shape[0], generator=generator, device=device)
+    times = SCHEDULER_CONFIG["num_train_timesteps"]
+    return {
+        "drop_text": u[0] < config.drop_text,
+        "box_only": (u[1] < config.box_only)[:kept],
+        "time": torch.randint(times, shape[:1], generator=generator, device=device),
+        "noise": torch.randn(shape, generator=generator, device=device),
+    }
+
+
+def batch_tensors(batch: Batch) -> Tensors:
+    """A batch as named tensors; those of its hands' inputs carry the prefix `hand_`."""
+    inputs = {f"hand_{f.name}": getattr(batch.drawn.inputs, f.name) for f in fields(HandInputs) if f.name != "alone"}
+    return {"latents": batch.latents, "tokens": batch.tokens, "mask": batch.drawn.mask} | inputs
+
+
+def hands_of(tensors: Tensors) -> HandInputs:
+    """The hands' inputs in what `batch_tensors` gave; one hand a picture."""
+    found = {name.removeprefix("hand_"): tensor for name, tensor in tensors.items() if name.startswith("hand_")}
+    return HandInputs(**found, alone=True)
 
 
 class Trainer:
@@ -172,7 +189,11 @@ class Trainer:
             for base in (self.guided, self.control):
                 if base is not None:
                     base.compile(dynamic=False)
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=on_gpu
+        )
+        self.gradients = Graphed(self._gradients) if config.graph and on_gpu else self._gradients
         self.averages = {name: Average(arm, config.decay) for name, arm in self.arms.items()}
         self.clock = Clock(config.steps, config.minutes)
         self.step = 0
@@ -189,32 +210,32 @@ class Trainer:
         vectors = [p for p in parameters if p.ndim <= 1]
         return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
-    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The losses of one batch by name; their sum is what is minimised."""
-        config, count = self.config, len(batch.latents)
-        drops = draw_drops(config, count, batch.kept, generator, self.device)
-        time = torch.randint(len(self.a), (count,), generator=generator, device=self.device)
-        noise = torch.randn(batch.latents.shape, generator=generator, device=self.device)
+    def losses(self, tensors: Tensors) -> Tensors:
+        """The losses of one batch by name; their sum is what is minimised.
+
+        Args:
+            tensors: of `batch_tensors` and of `draw_chances`.
+        """
+        config, clean, noise, time = self.config, tensors["latents"], tensors["noise"], tensors["time"]
+        inputs = hands_of(tensors)
+        kept, rest = inputs.pictures, len(clean) - inputs.pictures
         a, s = self.a[time], self.s[time]
-        noisy = a[:, None, None, None] * batch.latents + s[:, None, None, None] * noise
+        noisy = a[:, None, None, None] * clean + s[:, None, None, None] * noise
         noisy = noisy.contiguous(memory_format=torch.channels_last)
-        tokens = drop_text(batch.tokens, drops.text, self.empty)
-        inputs, mask = batch.drawn.inputs, batch.drawn.mask
-        height, width = batch.latents.shape[-2:]
+        tokens = drop_text(tensors["tokens"], tensors["drop_text"], self.empty)
         found: dict[str, Tensor] = {}
 
         def add(name: str, prediction: Tensor) -> None:
-            error = clean_error(prediction.float(), batch.latents, noise, a, s, "v_prediction")
+            error = clean_error(prediction.float(), clean, noise, a, s, "v_prediction")
             found[name] = denoising_loss(error, a, s)
-            found[name + "_hand"] = config.hand_weight * hand_loss(error, mask, a, s)
+            found[name + "_hand"] = config.hand_weight * hand_loss(error, tensors["mask"], a, s)
 
         with torch.autocast(self.device.type, torch.bfloat16):
             text = self.guided.encode(tokens)
             residuals = self.adapter.residuals(
-                self.adapter.encode(inputs), height, width, text[: batch.kept],
-                drop_text=drops.text[: batch.kept], box_only=drops.box_only,
+                self.adapter.encode(inputs), clean.shape[-2], clean.shape[-1], text[:kept],
+                drop_text=tensors["drop_text"][:kept], box_only=tensors["box_only"],
             )  # fmt: skip
-            rest = count - batch.kept
             padded = {k: torch.cat([r, r.new_zeros(rest, *r.shape[1:])]) for k, r in residuals.items()}
             add("guided", self._denoise(self.guided, noisy, time, text, padded))
             if self.control is not None:
@@ -223,6 +244,18 @@ class Trainer:
                 nothing = {k: torch.zeros_like(r) for k, r in padded.items()}
                 add("control", self._denoise(control, noisy, time, control.encode(tokens), nothing))
         return found
+
+    def _gradients(self, tensors: Tensors) -> Tensors:
+        """The losses; their clipped gradients are in the parameters afterwards."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.losses(tensors)
+        torch.stack(list(losses.values())).sum().backward()
+        # Each arm is clipped by itself, so that neither feels the other.
+        for names in (("guided", "adapter"), ("control",)):
+            parameters = [p for name in names if name in self.arms for p in self.arms[name].parameters()]
+            if parameters:
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _denoise(self, base: Base, noisy: Tensor, time: Tensor, text: Tensor, residuals: dict[int, Tensor]) -> Tensor:
         if not self.config.cast:
@@ -238,20 +271,14 @@ class Trainer:
         raster = self.adapter.config.raster
         return batch_at(samples, self.step, config.batch, kept_hands(config), self.model, config.seed, raster)
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of optimisation."""
+    def train_step(self, batch: Batch) -> Tensors:
+        """One step of optimisation; gives the losses by name."""
         generator = step_generator(self.config.seed, self.step, self.device)
         rate = learning_rate(self.config.rate, self.step, self.clock.progress(self.step), self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = self.losses(batch, generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        # Each arm is clipped by itself, so that neither feels the other.
-        for names in (("guided", "adapter"), ("control",)):
-            parameters = [p for name in names if name in self.arms for p in self.arms[name].parameters()]
-            if parameters:
-                nn.utils.clip_grad_norm_(parameters, 1.0)
+        chances = draw_chances(self.config, tuple(batch.latents.shape), batch.kept, generator)
+        losses = self.gradients(batch_tensors(batch) | chances)
         self.optimizer.step()
         for name, arm in self.arms.items():
             self.averages[name].update(arm, self.step)
@@ -308,4 +335,4 @@ class Trainer:
         return arm.eval()
 
 
-__all__ = ["Base", "DiffusionConfig", "Drops", "Trainer", "draw_drops", "kept_hands", "noise_levels"]
+__all__ = ["Base", "DiffusionConfig", "Trainer", "draw_chances", "kept_hands", "noise_levels"]

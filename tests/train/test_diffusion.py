@@ -10,7 +10,7 @@ from handrawer.mini.modules import make_tokenizer, tokenize
 from handrawer.mini.random_table import uniforms
 from handrawer.mini.scene import NAMELESS, draw_scenes
 from handrawer.train.data import KEEP, WORDINGS, Samples, batch_at, caption_tokens, keep_drawn
-from handrawer.train.diffusion import DiffusionConfig, Trainer, denoise, draw_drops, kept_hands
+from handrawer.train.diffusion import DiffusionConfig, Trainer, denoise, draw_chances, kept_hands
 from handrawer.train.state import Clock, learning_rate, load_state, save_state
 
 CONFIG = DiffusionConfig(batch=2, steps=4, warmup=1, control=False)
@@ -66,9 +66,10 @@ def test_denoise_is_the_hooked_unet(model):
 def test_hands_are_dropped_in_the_configured_share():
     config = DiffusionConfig(batch=400)
     assert kept_hands(config) == 200
-    drops = draw_drops(config, 400, 200, torch.Generator().manual_seed(1), torch.device("cpu"))
-    assert drops.box_only.shape == (200,)
-    assert 0.05 < float(drops.text.float().mean()) < 0.16
+    chances = draw_chances(config, (400, 4, 8, 8), 200, torch.Generator().manual_seed(1))
+    assert chances["box_only"].shape == (200,) and chances["noise"].shape == (400, 4, 8, 8)
+    assert 0.05 < float(chances["drop_text"].float().mean()) < 0.16
+    assert int(chances["time"].min()) < 50 and 950 < int(chances["time"].max()) < 1000
 
 
 def test_hands_that_are_kept_are_those_that_are_drawn_for_a_batch(model, samples):
