@@ -47,7 +47,7 @@ def test_nearest_counts_pixels_and_prefers_the_hand_that_holds_the_point():
     wide = Frame(4000, 10, tuple(hand_from_gesture("open", "right", 4000, 10, centre=(x, 0.5), size=0.5).hands[0]
                                  for x in (0.3, 0.6)))  # fmt: skip
     assert choose_hands(wide, "nearest", x=0.44, y=2.0) == (0,)
-    x0, y0, x1, y1 = frame.hands[1].box.tolist()
+    _, y0, x1, y1 = frame.hands[1].box.tolist()
     assert choose_hands(frame, "nearest", x=x1 - 1e-3, y=(y0 + y1) / 2) == (1,)
 
 
