@@ -48,7 +48,8 @@ class Fit:
     points: Tensor
     """[N, 21, 2] where the fitted hands' landmarks project to, normalised."""
     residual: Tensor
-    """[N] mean distance between given and fitted landmarks, over the longer side of the given ones' box (pixels)."""
+    """[N] mean distance between given and fitted landmarks by their weights, over the longer side of the given ones' box
+    (pixels)."""
     loss: Tensor
     """[N] what was minimised; comparable between fits of the same landmarks."""
 
@@ -71,6 +72,7 @@ def fit_hands(
     *,
     confidence: Sequence[float] | None = None,
     camera: Camera | None = None,
+    weights: Tensor | None = None,
 ) -> list[Hand]:
     """Hands whose meshes project onto MediaPipe's landmarks.
 
@@ -82,11 +84,13 @@ def fit_hands(
         world: [N, 21, 3] metres, MediaPipe's world landmarks; they tell near from far where the picture does not.
         confidence: of the N hands, 0 to 1; 1 if None.
         camera: ``default_camera`` if None. The depth follows from the size of the model's hand (about 19 cm).
+        weights: [N, 21] from 0 to 1, how far each point is believed, 1 if None; a point of weight 0 plays no part, but
+            where the fit starts.
 
     Returns:
         N hands, in the order given.
     """
-    found = fit_landmarks(model, points, width, height, side, world, camera=camera)
+    found = fit_landmarks(model, points, width, height, side, world, camera=camera, weights=weights)
     return hands_of_fit(found, model, side, width, height, confidence, camera)
 
 
@@ -138,6 +142,7 @@ def fit_landmarks(
     world: Tensor | None = None,
     *,
     camera: Camera | None = None,
+    weights: Tensor | None = None,
 ) -> Fit:
     """The parameters behind ``fit_hands``, with how well they explain the landmarks. Deterministic.
 
@@ -147,13 +152,14 @@ def fit_landmarks(
         points = points.detach().clone().to("cpu", torch.float64)
         world = None if world is None else world.detach().clone().to("cpu", torch.float64)
         _check(points, side, world)
+        weights = _believed(weights, len(points))
         camera = camera or default_camera(width, height)
         rig = landmark_rig(model)
         left = torch.tensor([s == "left" for s in side], dtype=torch.bool)
         flat = _tangents(points, camera, width, height)
         chunks = [
             _fit_some(rig, flat[i : i + HANDS_AT_ONCE], left[i : i + HANDS_AT_ONCE],
-                      None if world is None else world[i : i + HANDS_AT_ONCE])
+                      None if world is None else world[i : i + HANDS_AT_ONCE], weights[i : i + HANDS_AT_ONCE])
             for i in range(0, len(side), HANDS_AT_ONCE)
         ]  # fmt: skip
         if not chunks:
@@ -162,13 +168,16 @@ def fit_landmarks(
         pixels = torch.tensor([width, height], dtype=torch.float64)
         drawn = fitted * torch.tensor([1.0, width / height]) * camera.focal + torch.tensor([camera.cx, camera.cy])
         extent = ((points.amax(dim=1) - points.amin(dim=1)) * pixels).amax(dim=1).clamp_min(1e-9)
-        residual = ((drawn - points) * pixels).norm(dim=-1).mean(dim=1) / extent
+        distance = ((drawn - points) * pixels).norm(dim=-1) * weights
+        residual = distance.sum(dim=1) / weights.sum(dim=1).clamp_min(1e-9) / extent
         return Fit(angles, shape, orientation, translation, drawn, residual, loss)
 
 
-def _fit_some(rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None) -> tuple[Tensor, ...]:
+def _fit_some(
+    rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None, weights: Tensor
+) -> tuple[Tensor, ...]:
     """Fit N hands given as tangents [N, 21, 2]: angles, shape, orientation, translation, tangents, loss."""
-    problem = _Problem(rig, flat, left, None if world is None else _to_camera(world, flat))
+    problem = _Problem(rig, flat, left, None if world is None else _to_camera(world, flat), weights)
     state = starts(rig, flat, left, problem.world, FLAT_STARTS[world is not None])
     count = len(state.place) // len(flat)
     hand = torch.arange(len(flat)).repeat_interleave(count)
@@ -187,8 +196,8 @@ def _fit_some(rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None
 class _Problem:
     """The residuals of N hands against their landmarks."""
 
-    def __init__(self, rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None):
-        self.rig, self.flat, self.left = rig, flat, left
+    def __init__(self, rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None, weights: Tensor):
+        self.rig, self.flat, self.left, self.weights = rig, flat, left, weights
         self.extent = (flat.amax(dim=1) - flat.amin(dim=1)).amax(dim=1).clamp_min(LEAST_EXTENT)
         self.world = world
 
@@ -196,7 +205,7 @@ class _Problem:
         """Of states whose rows belong to the hands [rows]."""
         points = self.rig.points(state, self.left[hand])
         drawn = (_drawn(points) - self.flat[hand]) / (POINT_SIGMA * self.extent[hand])[:, None, None]
-        robust = [drawn]
+        robust = [drawn * self.weights[hand][..., None]]
         if self.world is not None:
             centred = points - points.mean(dim=1, keepdim=True)
             robust.append((centred - self.world[hand]) / WORLD_SIGMA)
@@ -240,6 +249,16 @@ def _check(points: Tensor, side: Sequence[str], world: Tensor | None) -> None:
     for name, value in (("Landmarks", points), ("World landmarks", world)):
         if value is not None and not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} have numbers that are not finite.")
+
+
+def _believed(weights: Tensor | None, hands: int) -> Tensor:
+    """[N, 21] float64 weights of the landmarks."""
+    if weights is None:
+        return torch.ones(hands, 21, dtype=torch.float64)
+    weights = weights.detach().clone().to("cpu", torch.float64)
+    if tuple(weights.shape) != (hands, 21) or not bool(((weights >= 0) & (weights <= 1)).all()):
+        raise ValueError(f"Weights of landmarks are numbers from 0 to 1 of shape ({hands}, 21).")
+    return weights
 
 
 def _empty(shapes: int) -> Fit:

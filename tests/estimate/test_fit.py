@@ -177,3 +177,32 @@ def test_kabsch_finds_the_rotation(seed):
     turn = axis_angle_to_matrix(torch.randn(3, generator=generator, dtype=torch.float64) * 2)
     assert torch.allclose(kabsch(points, points @ turn.mT + 3.0), turn, atol=1e-6)
     assert float(torch.linalg.det(kabsch(points, -points))) == pytest.approx(1.0)
+
+
+def test_points_that_are_not_believed_play_no_part():
+    """Three points far off, with weight 0: the hand is the one that the others show."""
+    hands = [random_hand(seed, ("left", "right")[seed % 2]) for seed in range(4)]
+    points, _ = landmarks(hands)
+    sides = [hand.side for hand in hands]
+    wrong, weights = points.clone(), torch.ones(4, 21)
+    wrong[:, [4, 11, 17]] += torch.tensor([0.05, -0.04])
+    weights[:, [4, 11, 17]] = 0
+    fit = fit_landmarks(MODEL, wrong, 640, 480, sides, weights=weights)
+    clean = fit_landmarks(MODEL, points, 640, 480, sides)
+    believed = weights[0].bool()
+    size = torch.tensor([640.0, 480.0])
+    distance = ((fit.points - points) * size).norm(dim=-1)
+    assert float(distance[:, believed].mean()) < 1.5
+    assert float(fit.residual.mean()) < float(clean.residual.mean()) + 0.003
+    # Half a weight pulls half as much: the losses follow the weights.
+    light = fit_landmarks(MODEL, wrong, 640, 480, sides, weights=torch.full((4, 21), 0.2))
+    heavy = fit_landmarks(MODEL, wrong, 640, 480, sides)
+    assert bool((light.loss < heavy.loss).all())
+
+
+@pytest.mark.parametrize("weights", [torch.ones(1, 20), torch.full((1, 21), 1.5), torch.full((1, 21), -0.1),
+                                     torch.full((1, 21), math.nan)])  # fmt: skip
+def test_weights_are_shares(weights):
+    points, _ = landmarks([random_hand(1, "left")])
+    with pytest.raises(ValueError, match=r"from 0 to 1 of shape \(1, 21\)"):
+        fit_landmarks(MODEL, points, 640, 480, ["left"], weights=weights)
