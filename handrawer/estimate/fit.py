@@ -48,8 +48,8 @@ class Fit:
     points: Tensor
     """[N, 21, 2] where the fitted hands' landmarks project to, normalised."""
     residual: Tensor
-    """[N] mean distance between given and fitted landmarks by their weights, over the longer side of the given ones' box
-    (pixels)."""
+    """[N] mean distance between given and fitted landmarks (by their weights), over the longer side of the given ones'
+    box, in pixels."""
     loss: Tensor
     """[N] what was minimised; comparable between fits of the same landmarks."""
 
