@@ -15,6 +15,7 @@ from .boxes import box_around, union_box
 from .camera import Camera, Placement, contain, cover, crop_around, default_camera, place_at_box, project
 from .gestures import gesture_angles
 from .model import HandModel, load_open_hand
+from .model import known_model as known_model  # told apart by name: whoever has hands needs their models
 from .skinning import PosedHand, axis_angle_to_matrix, matrix_to_axis_angle, pose_hand
 
 SIDES = ("left", "right")
@@ -201,11 +202,6 @@ class Hands:
         from .hands_json import parse_hands
 
         return parse_hands(text)
-
-
-def known_model(name: str) -> HandModel | None:
-    """The hand model of that name if it can be had without asking the user for a file, else None."""
-    return load_open_hand() if name == "open" else None
 
 
 def pose_parameters(

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from .camera import Camera
-from .hands import Frame, Hand, Hands, known_model, pose_parameters
+from .hands import Frame, Hand, Hands, pose_parameters
+from .model import OPEN_HAND, known_model
+from .skinning import PosedHand
 
 FORMAT = "handrawer-hands"
 VERSION = 1
 _ARRAYS = ("pose", "orientation", "shape", "translation", "joints", "joints_2d", "box")
 _OPTIONAL_ARRAYS = ("joint_confidence", "joint_residual")
 _SAME = 1e-6  # metres
+_ANOTHER_MODEL = 1e-4  # metres
 
 
 def dump_hands(hands: Hands) -> str:
@@ -78,7 +81,8 @@ def _hand_to_dict(hand: Hand) -> dict[str, Any]:
     for name in _OPTIONAL_ARRAYS:
         if getattr(hand, name) is not None:
             data[name] = _numbers(getattr(hand, name))
-    again = _vertices_again(hand)
+    posed = _posed_again(hand)
+    again = None if posed is None else posed.vertices[0]
     if again is None or again.shape != hand.vertices.shape or float((again - hand.vertices).abs().max()) > _SAME:
         data["vertices"] = _numbers(hand.vertices)
     return data
@@ -103,10 +107,19 @@ def _hand_from_dict(data: dict[str, Any]) -> Hand:
     )
     if "vertices" in data:
         return hand
-    vertices = _vertices_again(hand)
-    if vertices is None:
-        raise ValueError(f"This file of hands has no vertices, and the hand model {hand.model!r} is not at hand.")
-    return hand.replace(vertices=vertices)
+    posed = _posed_again(hand)
+    if posed is None:
+        raise ValueError(
+            f"This file of hands holds no vertices, and its hand model {hand.model!r} is not at hand: load that hand "
+            "model first."
+        )
+    # Whoever edits an open hand's pose by hand need not edit its joints; another model's name says not which file.
+    if hand.model != OPEN_HAND and float((posed.joints[0] - hand.joints).abs().max()) > _ANOTHER_MODEL:
+        raise ValueError(
+            f"This file of hands was written with another hand model named {hand.model!r} than the one that is loaded: "
+            "load the one that it was written with."
+        )
+    return hand.replace(vertices=posed.vertices[0])
 
 
 def _tensor(values: Any, name: str) -> Tensor:
@@ -116,11 +129,11 @@ def _tensor(values: Any, name: str) -> Tensor:
         raise ValueError(f"This file of hands is damaged: {name} is not an array of numbers ({error}).") from error
 
 
-def _vertices_again(hand: Hand) -> Tensor | None:
+def _posed_again(hand: Hand) -> PosedHand | None:
     model = known_model(hand.model)
     if model is None or model.shape_count != hand.shape.numel():
         return None
-    return pose_parameters(model, hand.pose, hand.orientation, hand.shape, hand.translation, hand.side).vertices[0]
+    return pose_parameters(model, hand.pose, hand.orientation, hand.shape, hand.translation, hand.side)
 
 
 def _numbers(values: Tensor) -> Any:

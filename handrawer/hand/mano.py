@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .joints import RIG_JOINTS, RIG_PARENTS
 from .mano_files import ManoFile, read_mano
-from .model import HandModel, load_open_hand
+from .model import HandModel, load_open_hand, register_model
 from .skinning import axis_angle_to_matrix, matrix_to_axis_angle
 
 logger = logging.getLogger("handrawer")
@@ -45,17 +45,21 @@ _MIRROR = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
 _SHAPES_OF_PEOPLE = 10  # the official files hold more directions; smplx and all data sets use ten
 
 
-def load_mano(path: str | Path, *, mend_left: bool = True) -> HandModel:
+def load_mano(path: str | Path, *, mend_left: bool = True, register: bool = True) -> HandModel:
     """The hand model of a MANO file, float32 on the CPU; its name is ``"mano"``.
 
     Args:
         path: .pkl, .npz or .safetensors.
         mend_left: see ``mano_model``.
+        register: make it known as "mano", so that hands of it can be drawn, refitted and read from files.
 
     Raises:
         ManoError: with one sentence that names the file.
     """
-    return mano_model(read_mano(path), mend_left=mend_left)
+    model = mano_model(read_mano(path), mend_left=mend_left)
+    if register:
+        register_model(model)
+    return model
 
 
 @torch.no_grad()

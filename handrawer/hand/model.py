@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .joints import RIG_PARENTS
 
+OPEN_HAND = "open"
 OPEN_HAND_FILE = Path(__file__).with_name("open_hand.safetensors")
 OPEN_HAND_FORMAT = "1"
 
@@ -70,6 +71,32 @@ class HandModel:
         if all(moved[name] is tensors[name] for name in tensors):
             return self
         return dataclasses.replace(self, **moved, regions={key: move(value) for key, value in self.regions.items()})
+
+
+_REGISTERED: dict[str, HandModel] = {}
+
+
+def register_model(model: HandModel) -> None:
+    """Make a model known by its name, so that hands of it can be drawn, refitted and read without saying which it is.
+
+    A model of the same name that was registered before is replaced.
+
+    Raises:
+        ValueError: for the name "open", which belongs to the hand that ships.
+    """
+    if model.name == OPEN_HAND:
+        raise ValueError(f"The name {OPEN_HAND!r} belongs to the hand that ships with HanDrawer: choose another name.")
+    _REGISTERED[model.name] = model.to("cpu", torch.float32)
+
+
+def known_model(name: str) -> HandModel | None:
+    """The hand model of that name, float32 on the CPU: the open hand, or one that was registered; else None."""
+    return load_open_hand() if name == OPEN_HAND else _REGISTERED.get(name)
+
+
+def known_models() -> tuple[str, ...]:
+    """The names that ``known_model`` knows now."""
+    return (OPEN_HAND, *_REGISTERED)
 
 
 @functools.lru_cache(maxsize=1)

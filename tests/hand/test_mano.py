@@ -11,18 +11,27 @@ import numpy as np
 import pytest
 import torch
 
+from handrawer.hand import model as model_module
 from handrawer.hand.anatomy import LIMITS, angles_to_rotations, rest_angles, rotations_to_angles, sample_angles
 from handrawer.hand.gestures import GESTURES, gesture_angles
-from handrawer.hand.hands import make_hand
+from handrawer.hand.hands import Frame, Hands, hand_from_gesture, make_hand
 from handrawer.hand.joints import RIG_JOINTS, TIP_JOINTS
 from handrawer.hand.mano import MANO_TO_RIG, TIP_VERTICES, from_mano, load_mano, mano_model, to_mano
 from handrawer.hand.mano_files import ManoError, ManoFile, read_mano, save_mano
-from handrawer.hand.model import load_open_hand
+from handrawer.hand.model import HandModel, known_model, known_models, load_open_hand, register_model
 from handrawer.hand.skinning import matrix_to_axis_angle, pose_hand
 from tests.hand import mano_like
 from tests.hand.mano_like import mano_arrays, write_npz, write_official, write_plain
 
 SIDES = ("right", "left")
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, HandModel]:
+    """Models that a test loads are known to that test alone."""
+    known: dict[str, HandModel] = {}
+    monkeypatch.setattr(model_module, "_REGISTERED", known)
+    return known
 
 
 @pytest.fixture(scope="module")
@@ -290,3 +299,46 @@ def test_wrong_files_are_one_sentence(name: str, tmp_path: Path):
     sentence = str(caught.value)
     assert words in sentence and path.name in sentence and sentence.endswith(".")
     assert not re.search(r"[\n]|\.\.", sentence) and len(sentence) < 250
+
+
+def test_a_loaded_model_is_known_by_name(files: dict[str, Path]):
+    assert known_model("mano") is None and known_models() == ("open",)
+    model = load_mano(files["official right"])
+    assert known_model("mano") is model and known_models() == ("open", "mano")
+    other = load_mano(files["npz left"], register=False)
+    assert known_model("mano") is model
+    register_model(other)
+    assert known_model("mano") is other and known_model("open") is load_open_hand()
+    with pytest.raises(ValueError, match="belongs to the hand that ships"):
+        register_model(load_open_hand())
+
+
+def test_hands_of_mano_to_json_and_back(files: dict[str, Path], registry: dict, tmp_path: Path):
+    model = load_mano(files["official right"])
+    hands = Hands((hand_from_gesture("peace", "left", 320, 240, model=model, shape=torch.linspace(-1, 1, 10)),))
+    text = hands.to_json()
+    assert '"vertices"' not in text
+    again = Hands.from_json(text).frames[0].hands[0]
+    for name in ("pose", "shape", "joints", "vertices"):
+        assert torch.equal(getattr(again, name), getattr(hands.frames[0].hands[0], name)), name
+    registry.clear()
+    with pytest.raises(ValueError, match="'mano' is not at hand: load that hand model first"):
+        Hands.from_json(text)
+    whole = hands.to_json()  # without the model, the vertices are written
+    assert torch.equal(Hands.from_json(whole).frames[0].hands[0].vertices, hands.frames[0].hands[0].vertices)
+    other = mano_arrays()["v_template"] * 1.1
+    load_mano(write_npz(tmp_path / "other.npz", v_template=other))
+    with pytest.raises(ValueError, match="another hand model named 'mano'"):
+        Hands.from_json(text)
+
+
+def test_hands_of_mano_are_drawn(files: dict[str, Path]):
+    """Beside hands of the open model, in one picture: whatever takes hands finds their models by name."""
+    from handrawer.render.maps import render_layers
+
+    model = load_mano(files["official right"])
+    both = [hand_from_gesture("open", "right", 96, 64, centre=(x, 0.5), size=0.9, model=m).hands[0]
+            for x, m in ((0.25, model), (0.75, None))]  # fmt: skip
+    mask = render_layers(Frame(96, 64, tuple(both)), ["mask"])["mask"][0]
+    left, right = (float((part > 0.5).float().mean()) for part in mask.split(48, dim=1))
+    assert left > 0.1 and right > 0.1
