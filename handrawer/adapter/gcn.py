@@ -130,13 +130,16 @@ class MeshEncoder(nn.Module):
         """[V, V] float32, rows are the mean over a node's neighbours."""
         a, b = self.get_buffer(f"edges_{level}").long()
         matrix = torch.zeros(self.nodes[level], self.nodes[level], device=a.device)
-        matrix[a, b] = 1
-        matrix[b, a] = 1
+        # With ones on the same device: a number would be copied there, which a recorded CUDA graph cannot do.
+        ones = torch.ones_like(a, dtype=matrix.dtype)
+        matrix.index_put_((a, b), ones)
+        matrix.index_put_((b, a), ones)
         return matrix / matrix.sum(1, keepdim=True).clamp(min=1)
 
     def _pooling(self, level: int) -> Tensor:
         """[K, V] float32, rows are the mean over a cluster's members."""
         cluster = self.get_buffer(f"cluster_{level}").long()
         matrix = torch.zeros(self.nodes[level + 1], len(cluster), device=cluster.device)
-        matrix[cluster, torch.arange(len(cluster), device=cluster.device)] = 1
+        members = torch.arange(len(cluster), device=cluster.device)
+        matrix.index_put_((cluster, members), torch.ones_like(cluster, dtype=matrix.dtype))
         return matrix / matrix.sum(1, keepdim=True).clamp(min=1)

@@ -63,8 +63,8 @@ def box_in_cells(box: Tensor, latent_height: int, latent_width: int) -> Tensor:
 
 def axis_coverage(box: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """Share of each row and of each column inside each box (in latent cells): [N, h], [N, w]."""
-    rows = overlap_matrix(window.rows, box[:, [1, 3]])[..., 0]
-    columns = overlap_matrix(window.columns, box[:, [0, 2]])[..., 0]
+    rows = overlap_matrix(window.rows, box[:, 1::2])[..., 0]
+    columns = overlap_matrix(window.columns, box[:, 0::2])[..., 0]
     return rows, columns
 
 

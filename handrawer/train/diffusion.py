@@ -43,6 +43,8 @@ class DiffusionConfig:
         batch: samples a step.
         steps, minutes: the end, whichever comes first; either may be None.
         rate, warmup, decay: peak learning rate, warm-up steps, decay of the averaged weights.
+        cycles: how often the learning rate comes down from its peak (warm restarts, Loshchilov, Hutter 2017,
+            arXiv 1608.03983); the end of each cycle gives usable weights.
         drop_hand: share of samples without a hand (residual exactly zero).
         box_only: share of the other samples whose adapter is given box and text alone.
         drop_text: share of samples with the empty prompt.
@@ -61,6 +63,7 @@ class DiffusionConfig:
     rate: float = 6e-4
     warmup: int = 300
     decay: float = 0.9995
+    cycles: int = 1
     drop_hand: float = 0.5
     box_only: float = 0.12
     drop_text: float = 0.1
@@ -274,7 +277,8 @@ class Trainer:
     def train_step(self, batch: Batch) -> Tensors:
         """One step of optimisation; gives the losses by name."""
         generator = step_generator(self.config.seed, self.step, self.device)
-        rate = learning_rate(self.config.rate, self.step, self.clock.progress(self.step), self.config.warmup)
+        progress = self.clock.progress(self.step) * self.config.cycles % 1.0
+        rate = learning_rate(self.config.rate, self.step, progress, self.config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         chances = draw_chances(self.config, tuple(batch.latents.shape), batch.kept, generator)
