@@ -1,0 +1,722 @@
+"""What HanDrawer costs on full-size UNets: `python benchmarks/unet.py`, from the repository.
+
+SD1.5 and SDXL with random weights, beside a ControlNet and a T2I-Adapter of the same base (diffusers' own classes,
+random weights too). Everything is measured in one run, the variants in turn so that a busy machine slows all alike, and
+given as medians. On the CPU only SD1.5 by default, in float32 with one row a step; on a GPU both bases with the two
+rows of guidance: `python benchmarks/unet.py --device cuda --dtype float16 --out DIR`. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from handrawer.adapter.handrawer import HanDrawer, HandTokens, hand_inputs  # noqa: E402
+from handrawer.adapter.hooks import Addition, apply_residuals  # noqa: E402
+from handrawer.adapter.unet import UNetDescription, describe_diffusers  # noqa: E402
+from handrawer.hand.hands import Frame, Hands, hand_from_gesture  # noqa: E402
+from handrawer.hand.model import load_open_hand  # noqa: E402
+from handrawer.render.maps import render_layers  # noqa: E402
+
+GESTURES = ("open", "fist", "peace", "ok", "point", "relaxed", "rock", "three")
+VARIANTS = ("bare", "HanDrawer", "ControlNet", "T2I-Adapter")
+MIB = 2**20
+CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {
+        "block_out_channels": (320, 640, 1280, 1280),
+        "down_block_types": (CROSS, CROSS, CROSS, PLAIN),
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+    },
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": (PLAIN, CROSS, CROSS),
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+T2I: dict[str, dict[str, Any]] = {
+    "sd15": {"channels": [320, 640, 1280, 1280], "downscale_factor": 8, "adapter_type": "full_adapter"},
+    "sdxl": {"channels": [320, 640, 1280, 1280], "downscale_factor": 16, "adapter_type": "full_adapter_xl"},
+}
+TITLES = {"sd15": "SD1.5", "sdxl": "SDXL"}
+SIZES = {"sd15": (512, (512, 768, 1024)), "sdxl": (1024, (768, 1024, 1536))}  # usual, and all that are tried
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a base is measured. rows: of the UNet's batch, two under guidance."""
+
+    base: str
+    device: torch.device
+    dtype: torch.dtype
+    rows: int
+    rounds: int
+    sizes: tuple[int, ...]
+
+    @property
+    def usual(self) -> int:
+        return self.sizes[0] if SIZES[self.base][0] not in self.sizes else SIZES[self.base][0]
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@dataclass
+class Report:
+    """A Markdown text and the figures in it, grown section by section."""
+
+    lines: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, *lines: str) -> None:
+        self.lines += lines
+        print("\n".join(lines), flush=True)
+
+    def table(self, heads: list[str], rows: list[list[str]]) -> None:
+        self.say("", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}")
+        self.say(*(f"| {' | '.join(row)} |" for row in rows), "")
+
+    def write(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "unet.md").write_text("\n".join(self.lines) + "\n", encoding="utf-8")
+            (folder / "unet.json").write_text(json.dumps(self.figures, indent=1), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- networks
+
+
+def make(build: Callable[[], nn.Module], setting: Setting, seed: int = 0) -> Any:
+    """A network without ever holding it twice: built on `meta`, then filled where it is measured.
+
+    Matrices N(0, 1 / fan in), norms 1, biases 0, so that no signal vanishes or overflows half precision. diffusers'
+    networks of these kinds have no buffers that would be lost.
+    """
+    with torch.device("meta"):
+        network = build()
+    if any(True for _ in network.buffers()):
+        raise RuntimeError(f"{type(network).__name__} has buffers, which cannot be made up.")
+    network = network.to(setting.dtype).to_empty(device=setting.device)
+    generator = torch.Generator(setting.device).manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
+            else:
+                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+    return network.eval().requires_grad_(False)
+
+
+def build_unet(base: str) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    config = UNETS[base]
+    up = tuple(name.replace("Down", "Up") for name in reversed(config["down_block_types"]))
+    return UNet2DConditionModel(**config, up_block_types=up)
+
+
+def build_controlnet(base: str) -> Any:
+    from diffusers import ControlNetModel
+
+    return ControlNetModel.from_unet(build_unet(base), load_weights_from_unet=False)
+
+
+def build_t2i(base: str) -> Any:
+    from diffusers import T2IAdapter
+
+    return T2IAdapter(in_channels=3, num_res_blocks=2, **T2I[base])
+
+
+def build_handrawer(description: UNetDescription, setting: Setting) -> HanDrawer:
+    """As it is used: float32, with projections that are not zero."""
+    torch.manual_seed(0)
+    adapter = HanDrawer.create(description, load_open_hand())
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            if ".sites." in name:
+                parameter.normal_(0, 0.02)
+    return adapter.to(setting.device).eval().requires_grad_(False)
+
+
+def bytes_of(network: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+
+
+def inputs(setting: Setting, size: int, device: torch.device | None = None) -> dict[str, Any]:
+    """A UNet call for pictures of size x size pixels: keyword arguments."""
+    device = device or setting.device
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device).to(setting.dtype)
+
+    rows, config = setting.rows, UNETS[setting.base]
+    found: dict[str, Any] = {
+        "sample": noise(rows, 4, size // 8, size // 8),
+        "timestep": torch.tensor(500, device=device),
+        "encoder_hidden_states": noise(rows, 77, config["cross_attention_dim"]),
+    }
+    if setting.base == "sdxl":
+        ids = torch.tensor([[size, size, 0, 0, size, size]], device=device).expand(rows, 6).to(setting.dtype)
+        found["added_cond_kwargs"] = {"text_embeds": noise(rows, 1280), "time_ids": ids}
+    return found
+
+
+def some_hands(count: int, size: int) -> Hands:
+    """`count` hands of different gestures in one picture, in two rows."""
+    hands = []
+    for place, name in enumerate(GESTURES[:count]):
+        centre = (0.5, 0.5) if count == 1 else (0.15 + 0.23 * (place % 4), 0.3 if place < 4 else 0.7)
+        side = "left" if place % 2 else "right"
+        hands += hand_from_gesture(name, side, size, size, centre=centre, size=0.7 if count == 1 else 0.4).hands
+    return Hands((Frame(size, size, tuple(hands)),))
+
+
+@torch.no_grad()
+def encode(adapter: HanDrawer, hands: Hands, setting: Setting) -> HandTokens:
+    """Rendering of the hands' own rasters, and the graph network."""
+    return adapter.encode(hand_inputs(hands, load_open_hand(), adapter.config.raster, setting.device))
+
+
+@torch.no_grad()
+def make_maps(adapter: HanDrawer, tokens: HandTokens, call: dict[str, Any]) -> dict[int, Tensor]:
+    """Maps for every row of a call, each with its own text, in the UNet's type: block -> [rows, C, h, w]."""
+    height, width = call["sample"].shape[-2:]
+    text = call["encoder_hidden_states"]
+    made = [adapter.residuals(tokens, height, width, text[i : i + 1]) for i in range(len(text))]
+    return {block: torch.cat([maps[block] for maps in made]).to(text.dtype) for block in made[0]}
+
+
+@torch.no_grad()
+def hint(hands: Hands, size: int, setting: Setting) -> Tensor:
+    """The depth picture that the two others are given, [rows, 3, size, size]."""
+    depth = render_layers(hands, ["depth"], size, size, device=setting.device)["depth"]
+    return depth.to(setting.device, setting.dtype)[:, None].expand(setting.rows, 3, size, size).contiguous()
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def seconds(function: Callable[[], object], setting: Setting) -> float:
+    setting.wait()
+    start = time.perf_counter()
+    function()
+    setting.wait()
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def in_turn(
+    functions: dict[str, Callable[[], object]], setting: Setting, rounds: int | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each function, all of them in turn, after one round that warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range((rounds or setting.rounds) + 1):
+        for name, function in functions.items():
+            found = seconds(function, setting)
+            if turn:
+                taken[name].append(found)
+    return taken
+
+
+class TimedAddition(Addition):
+    """An Addition that measures its own part of a step, where it happens: between the blocks of a running UNet."""
+
+    def __init__(self, site: Any, residual: Tensor) -> None:
+        super().__init__(site, residual)
+        self.starts: list[Any] = []
+        self.stops: list[Any] = []
+
+    def __call__(self, module: nn.Module, given: Any, output: Any) -> Any:
+        self.starts.append(moment(self.residual.device))
+        found = super().__call__(module, given, output)
+        self.stops.append(moment(self.residual.device))
+        return found
+
+    def taken(self) -> float:
+        """Seconds of the latest call; on a GPU between its events, so wait first."""
+        start, stop = self.starts[-1], self.stops[-1]
+        return stop - start if isinstance(start, float) else start.elapsed_time(stop) / 1000
+
+
+def moment(device: torch.device) -> Any:
+    """Now, on the processor's clock or as an event in the GPU's stream."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+@torch.no_grad()
+def own_time(names: dict[str, Any], call: dict[str, Any], setting: Setting, rounds: int) -> list[float]:
+    """Seconds that all hooks together take of a step, step by step, after one that warms up."""
+    sites = {site.block: site for site in names["description"].sites}
+    hooks = {block: TimedAddition(sites[block], residual) for block, residual in names["maps"].items()}
+    handles = [names["unet"].get_submodule(sites[b].module).register_forward_hook(h) for b, h in hooks.items()]
+    found = []
+    try:
+        for _ in range(rounds + 1):
+            names["unet"](**call, return_dict=False)
+            setting.wait()
+            found.append(sum(hook.taken() for hook in hooks.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[1:]
+
+
+@contextlib.contextmanager
+def added(names: dict[str, Any], call: dict[str, Any], variant: str) -> Iterator[Callable[[], Tensor]]:
+    """One denoising step of a variant as a function; names holds its networks and what was made before."""
+    unet = names["unet"]
+
+    def step(**more: Any) -> Tensor:
+        return unet(**call, **more, return_dict=False)[0]
+
+    def controlled() -> Tensor:
+        down, middle = names["ControlNet"](**call, controlnet_cond=names["hint"], return_dict=False)
+        return step(down_block_additional_residuals=down, mid_block_additional_residual=middle)
+
+    def adapted() -> Tensor:
+        return step(down_intrablock_additional_residuals=[f.clone() for f in names["features"]])
+
+    if variant == "HanDrawer":
+        with apply_residuals(unet, names["description"], names["maps"]):
+            yield step
+    else:
+        yield {"bare": step, "ControlNet": controlled, "T2I-Adapter": adapted}[variant]
+
+
+def run_variant(names: dict[str, Any], call: dict[str, Any], variant: str) -> Callable[[], object]:
+    """A step that opens and closes the variant's context around itself, so that variants can take turns."""
+    kept: dict[str, Any] = {}
+
+    def once() -> Tensor:
+        if variant != "HanDrawer":
+            with added(names, call, variant) as step:
+                return step()
+        # The hooks' fitted maps live as long as their context, as in a sampling run: they stay, switched on for a step.
+        if not kept:
+            sites = {site.block: site for site in names["description"].sites}
+            kept.update({block: Addition(sites[block], residual) for block, residual in names["maps"].items()})
+        modules = {site.block: names["unet"].get_submodule(site.module) for site in names["description"].sites}
+        handles = [modules[block].register_forward_hook(hook) for block, hook in kept.items()]
+        try:
+            return names["unet"](**call, return_dict=False)[0]
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    return once
+
+
+def ms(value: float) -> str:
+    return f"{1000 * value:.3f}" if value < 0.01 else f"{1000 * value:.1f}"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f} %"
+
+
+# ---------------------------------------------------------------- sections
+
+
+class Bench:
+    """One base on one device; every section can fail alone."""
+
+    def __init__(self, setting: Setting, report: Report) -> None:
+        self.setting, self.report = setting, report
+        self.figures: dict[str, Any] = {}
+        report.figures[setting.base] = self.figures
+        torch.manual_seed(0)
+        self.unet = make(lambda: build_unet(setting.base), setting)
+        self.description = describe_diffusers(self.unet)
+        self.adapter = build_handrawer(self.description, setting)
+        self.hands = some_hands(1, setting.usual)
+
+    def prepare(self, size: int, everything: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Networks and what they make before the first step, and the UNet's call."""
+        call = inputs(self.setting, size)
+        hands = some_hands(1, size)
+        names: dict[str, Any] = {"unet": self.unet, "description": self.description}
+        names["maps"] = make_maps(self.adapter, encode(self.adapter, hands, self.setting), call)
+        if everything:
+            names["ControlNet"], names["T2I"] = self.controlnet, self.t2i
+            names["hint"] = hint(hands, size, self.setting)
+            with torch.no_grad():
+                names["features"] = self.t2i(names["hint"])
+        return names, call
+
+    def add_others(self) -> None:
+        self.controlnet = make(lambda: build_controlnet(self.setting.base), self.setting, 1)
+        self.t2i = make(lambda: build_t2i(self.setting.base), self.setting, 2)
+
+    def remove_others(self) -> None:
+        del self.controlnet, self.t2i
+        empty(self.setting)
+
+    def check(self) -> None:
+        """The code path is run, changes the output, and stays finite."""
+        names, call = self.prepare(self.setting.usual, everything=False)
+        with torch.no_grad():
+            bare = run_variant(names, call, "bare")()
+            patched = run_variant(names, call, "HanDrawer")()
+        assert isinstance(bare, Tensor) and isinstance(patched, Tensor)
+        finite = bool(torch.isfinite(patched).all()) and bool(torch.isfinite(bare).all())
+        share = float((patched - bare).float().norm() / bare.float().norm())
+        self.report.say(f"Effect of the patch on the output: {share:.3f} of its norm; finite: {finite}.", "")
+        self.figures["effect"] = {"share": share, "finite": finite}
+
+    def steps(self) -> None:
+        """Time of a step."""
+        setting, size = self.setting, self.setting.usual
+        names, call = self.prepare(size)
+        taken = in_turn({v: run_variant(names, call, v) for v in VARIANTS}, setting)
+        own = statistics.median(own_time(names, call, setting, setting.rounds))
+        median = {name: statistics.median(times) for name, times in taken.items()}
+        bare = median["bare"]
+        rows = [
+            [name, ms(value), ms(min(taken[name])), percent(value - bare, bare) if name != "bare" else ""]
+            for name, value in median.items()
+        ]
+        self.report.say(f"### A step at {size} × {size}, {setting.rows} rows")
+        self.report.table(["", "median ms", "fastest ms", "more than bare (whole steps)"], rows)
+        self.report.say(
+            f"HanDrawer's own work in a step (its hooks, timed inside the running UNet): {ms(own)} ms, "
+            f"**{percent(own, bare)}** of the bare step.",
+            "",
+        )
+        self.figures["step"] = {"size": size, "seconds": taken, "own": own, "share": own / bare}
+
+    def before(self) -> None:
+        """Time before the first step, rendering included."""
+        setting, size = self.setting, self.setting.usual
+        call, adapter = inputs(setting, size), self.adapter
+        tokens = encode(adapter, self.hands, setting)
+        drawn = hint(self.hands, size, setting)
+        functions: dict[str, Callable[[], object]] = {
+            "HanDrawer, all of it": lambda: make_maps(adapter, encode(adapter, self.hands, setting), call),
+            "– rasters of the hand": lambda: hand_inputs(
+                self.hands, load_open_hand(), adapter.config.raster, setting.device
+            ),
+            "– graph network": lambda: adapter.encode(tokens.inputs),
+            f"– maps for {setting.rows} rows": lambda: make_maps(adapter, tokens, call),
+            "ControlNet: depth picture": lambda: hint(self.hands, size, setting),
+            "T2I-Adapter: depth picture and network": lambda: self.t2i(hint(self.hands, size, setting)),
+            "– network alone": lambda: self.t2i(drawn),
+        }
+        taken = in_turn(functions, setting, max(setting.rounds, 3))
+        self.report.say(f"### Before the first step at {size} × {size}, one hand")
+        self.report.table(["", "median ms"], [[name, ms(statistics.median(t))] for name, t in taken.items()])
+        self.figures["before"] = taken
+
+    def many_hands(self) -> None:
+        """Time against the number of hands."""
+        setting, size = self.setting, self.setting.usual
+        call, adapter = inputs(setting, size), self.adapter
+        functions: dict[str, Callable[[], object]] = {}
+        for count in (1, 2, 4, 8):
+            hands = some_hands(count, size)
+            tokens = encode(adapter, hands, setting)
+            functions[f"encode {count}"] = lambda h=hands: encode(adapter, h, setting)
+            functions[f"maps {count}"] = lambda t=tokens: make_maps(adapter, t, call)
+        taken = in_turn(functions, setting, max(setting.rounds, 3))
+        rows = [
+            [str(n), *(ms(statistics.median(taken[f"{what} {n}"])) for what in ("encode", "maps"))]
+            for n in (1, 2, 4, 8)
+        ]
+        self.report.say(f"### Number of hands, {size} × {size}")
+        self.report.table(["hands", "rasters and graph network, ms", f"maps for {setting.rows} rows, ms"], rows)
+        self.figures["hands"] = taken
+
+    def picture_sizes(self) -> None:
+        """Cost against the size of the picture."""
+        setting, rows, found = self.setting, [], {}
+        for size in setting.sizes:
+            names, call = self.prepare(size, everything=False)
+            tokens = encode(self.adapter, some_hands(1, size), setting)
+            functions = {v: run_variant(names, call, v) for v in ("bare", "HanDrawer")}
+            functions["maps"] = lambda t=tokens, c=call: make_maps(self.adapter, t, c)
+            taken = in_turn(functions, setting, max(1, setting.rounds // 2))
+            own = statistics.median(own_time(names, call, setting, max(1, setting.rounds // 2)))
+            bare = statistics.median(taken["bare"])
+            maps = sum(m.numel() * m.element_size() for m in names["maps"].values()) / MIB
+            cells = [ms(statistics.median(taken["maps"])), f"{maps:.1f}"]
+            rows.append([f"{size} × {size}", ms(bare), ms(own), percent(own, bare), *cells])
+            found[size] = {**taken, "own": own, "maps_mib": maps}
+            del names, call, functions
+            empty(setting)
+        self.report.say("### Size of the picture, one hand")
+        heads = ["picture", "bare step ms", "HanDrawer's own ms", "share", "maps made in ms", "maps MiB"]
+        self.report.table(heads, rows)
+        self.figures["sizes"] = found
+
+    def memory(self) -> None:
+        """Peak memory of a step; the weights of what is not measured are not on the device."""
+        setting = self.setting
+        weights = {
+            "bare": 0,
+            "HanDrawer": bytes_of(self.adapter),
+            "ControlNet": meta_bytes(lambda: build_controlnet(setting.base), setting.dtype),
+            "T2I-Adapter": meta_bytes(lambda: build_t2i(setting.base), setting.dtype),
+        }
+        if setting.device.type == "cuda":
+            peaks = self.peaks_on_gpu()
+        else:
+            del self.unet  # the processes need the room
+            gc.collect()
+            peaks = peaks_of_processes(setting)
+        bare = peaks["bare"]
+        rows = []
+        for name in VARIANTS:
+            more = peaks[name] - bare
+            cells = [f"{peaks[name] / MIB:.0f}", f"{more / MIB:+.0f}", f"{weights[name] / MIB:.0f}"]
+            rows.append([name, *cells, percent(more - weights[name], bare)])
+        of = "the device's allocations" if setting.device.type == "cuda" else "the whole process"
+        self.report.say(f"### Peak memory of {of}, {setting.usual} × {setting.usual}, {setting.rows} rows")
+        heads = ["", "peak MiB", "more than bare", "own weights MiB", "beyond its weights, of the bare peak"]
+        self.report.table(heads, rows)
+        self.figures["memory"] = {"peaks": peaks, "weights": weights}
+
+    def peaks_on_gpu(self) -> dict[str, int]:
+        """Each variant's networks alone beside the UNet, from making the features to the end of a step."""
+        setting, size = self.setting, self.setting.usual
+        self.adapter.to("cpu")
+        found = {}
+        for variant in VARIANTS:
+            empty(setting)
+            names: dict[str, Any] = {"unet": self.unet, "description": self.description}
+            torch.cuda.reset_peak_memory_stats(setting.device)
+            peak_run(variant, names, setting, size, self.adapter)
+            found[variant] = torch.cuda.max_memory_allocated(setting.device)
+            self.adapter.to("cpu")
+            del names
+        self.adapter.to(setting.device)
+        empty(setting)
+        return found
+
+    def operations(self) -> None:
+        """Floating point operations."""
+        setting, size = self.setting, self.setting.usual
+        call, adapter = inputs(setting, size), self.adapter
+        tokens = encode(adapter, self.hands, setting)
+        found = {"HanDrawer: graph network": flops(lambda: adapter.encode(tokens.inputs))}
+        name = f"HanDrawer: maps for {setting.rows} rows"
+        found[name] = flops(lambda: make_maps(adapter, tokens, call))
+        found["HanDrawer: additions in a step"] = sum(m.numel() for m in make_maps(adapter, tokens, call).values())
+        on_meta = inputs(setting, size, torch.device("meta"))
+        picture = torch.zeros(setting.rows, 3, size, size, device="meta", dtype=setting.dtype)
+        with torch.device("meta"):
+            unet, control, t2i = (f(setting.base).to(setting.dtype) for f in (build_unet, build_controlnet, build_t2i))
+        found["ControlNet: a step"] = flops(lambda: control(**on_meta, controlnet_cond=picture, return_dict=False))
+        found["T2I-Adapter: once"] = flops(lambda: t2i(picture))
+        found["bare UNet: a step"] = flops(lambda: unet(**on_meta, return_dict=False))
+        bare = found["bare UNet: a step"]
+        rows = [[what, f"{count / 1e9:.3f}", f"{100 * count / bare:.3f} %"] for what, count in found.items()]
+        self.report.say(f"### Floating point operations, {size} × {size}, {setting.rows} rows, one hand")
+        self.report.table(["", "GFLOP", "of a bare step"], rows)
+        self.figures["flops"] = found
+
+
+@torch.no_grad()
+def flops(function: Callable[[], object]) -> int:
+    """As torch.utils.flop_counter counts: matrix products, convolutions and attention, two a multiply-add."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def meta_bytes(build: Callable[[], nn.Module], dtype: torch.dtype) -> int:
+    with torch.device("meta"):
+        return bytes_of(build().to(dtype))
+
+
+@torch.no_grad()
+def peak_run(variant: str, names: dict[str, Any], setting: Setting, size: int, adapter: HanDrawer | None) -> None:
+    """All that a variant does for a picture's first step, with only its own networks beside the UNet."""
+    call, hands = inputs(setting, size), some_hands(1, size)
+    if variant == "HanDrawer":
+        adapter = build_handrawer(names["description"], setting) if adapter is None else adapter.to(setting.device)
+        names["maps"] = make_maps(adapter, encode(adapter, hands, setting), call)
+    elif variant == "ControlNet":
+        names["ControlNet"] = make(lambda: build_controlnet(setting.base), setting, 1)
+        names["hint"] = hint(hands, size, setting)
+    elif variant == "T2I-Adapter":
+        names["T2I"] = make(lambda: build_t2i(setting.base), setting, 2)
+        names["features"] = names["T2I"](hint(hands, size, setting))
+    with added(names, call, variant) as step:
+        step()
+    setting.wait()
+
+
+def peaks_of_processes(setting: Setting) -> dict[str, int]:
+    """On the CPU each variant in a process of its own: the most memory that it ever held."""
+    found = {}
+    dtype = str(setting.dtype).removeprefix("torch.")
+    for variant in VARIANTS:
+        command = [sys.executable, str(Path(__file__).resolve()), "--peak", variant, "--base", setting.base]
+        command += ["--rows", str(setting.rows), "--dtype", dtype, "--sizes", str(setting.usual)]
+        command += ["--threads", str(torch.get_num_threads())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        if done.returncode:
+            raise RuntimeError(f"The process for {variant} failed:\n{done.stderr[-2000:]}")
+        found[variant] = int(done.stdout.split()[-1])
+    return found
+
+
+def empty(setting: Setting) -> None:
+    gc.collect()
+    if setting.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+# ---------------------------------------------------------------- the run
+
+
+def versions(device: torch.device) -> str:
+    import diffusers
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
+    return f"{name}; Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
+
+
+def section(report: Report, name: str, function: Callable[[], None]) -> bool:
+    """Run a section; if it fails, its traceback takes its place and the others go on."""
+    start = time.perf_counter()
+    try:
+        function()
+    except Exception:  # noqa: BLE001 - the report says what failed, and the exit status too
+        report.say(f"### {name}: failed", "", "```", traceback.format_exc().rstrip(), "```", "")
+        return False
+    print(f"({name}: {time.perf_counter() - start:.1f} s)", file=sys.stderr, flush=True)
+    return True
+
+
+def measure(setting: Setting, report: Report, out: Path | None) -> bool:
+    """All sections of a base; the report is written after each. True if none failed."""
+    dtype = str(setting.dtype).removeprefix("torch.")
+    report.say(f"## {TITLES[setting.base]}, {dtype}", "", versions(setting.device), "")
+    held: list[Bench] = []
+    good = section(report, "Networks", lambda: held.append(Bench(setting, report)))
+    if not good:
+        return False
+    bench = held[0]
+    parts = [
+        ("Check", bench.check),
+        ("The other networks", bench.add_others),
+        ("Steps", bench.steps),
+        ("Before the first step", bench.before),
+        ("Number of hands", bench.many_hands),
+        ("Letting the other networks go", bench.remove_others),
+        ("Size of the picture", bench.picture_sizes),
+        ("Operations", bench.operations),
+        ("Peak memory", bench.memory),  # the last: on the CPU it lets the UNet go
+    ]
+    for name, function in parts:
+        good = section(report, name, function) and good
+        report.write(out)
+    held.clear()
+    del bench, parts
+    empty(setting)
+    return good
+
+
+def settings(arguments: argparse.Namespace) -> list[Setting]:
+    gpu = arguments.device.startswith("cuda")
+    bases = [arguments.base] if arguments.base != "auto" else ["sd15", "sdxl"] if gpu else ["sd15"]
+    return [
+        Setting(
+            base=base,
+            device=torch.device(arguments.device),
+            dtype=getattr(torch, arguments.dtype),
+            rows=arguments.rows or (2 if gpu else 1),
+            rounds=arguments.rounds or (15 if gpu else 3),
+            sizes=tuple(arguments.sizes or (SIZES[base][1] if gpu else SIZES[base][1][:2])),
+        )
+        for base in bases
+    ]
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--base", default="auto", choices=("auto", "sd15", "sdxl"), help="auto: both on a GPU")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--rows", type=int, help="rows of the UNet's batch (default: 2 on a GPU, else 1)")
+    parser.add_argument("--rounds", type=int, help="how often each variant is timed (default: 15 on a GPU, else 3)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="pixels along the sides of the pictures")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument("--out", type=Path, help="folder for unet.md and unet.json")
+    parser.add_argument("--peak", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args(words)
+
+
+def peak_process(arguments: argparse.Namespace) -> None:
+    """One variant in this process; prints the most memory that it held, in bytes."""
+    (setting,) = settings(arguments)
+    unet = make(lambda: build_unet(setting.base), setting)
+    names: dict[str, Any] = {"unet": unet, "description": describe_diffusers(unet)}
+    peak_run(arguments.peak, names, setting, setting.usual, None)
+    print(most_memory())
+
+
+def most_memory() -> int:
+    """Bytes of the most memory that this process ever held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the other way counts what the parent held, too, on Linux
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main() -> int:
+    arguments = parse()
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        peak_process(arguments)
+        return 0
+    report = Report()
+    report.say("# What HanDrawer costs", "", "Random weights; medians; all variants of a table measured in turn.", "")
+    start = time.perf_counter()
+    good = [measure(setting, report, arguments.out) for setting in settings(arguments)]
+    report.say(f"The whole run took {time.perf_counter() - start:.0f} s.")
+    report.write(arguments.out)
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
