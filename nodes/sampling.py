@@ -22,7 +22,7 @@ from torch import Tensor
 from . import notes
 from .network import WHOLE, Features, Maps, TextKey, View, text_key
 from .places import Extent, extent
-from .windows import CallRows, add_rows, mask_map
+from .windows import CallRows, add_all, mask_map, rows_of
 
 POSITIVE, NEGATIVE = "positive", "negative"
 TAG = "handrawer"  # on a conditioning: {key of the apply node: POSITIVE or NEGATIVE}
@@ -318,21 +318,34 @@ def diffusion_model_wrapper(injection: Injection) -> Callable:
     return wrapper
 
 
+class Adder:
+    """An input block patch for one UNet call: what all HanDrawer nodes of the MODEL add, at once."""
+
+    def __init__(self, parts: tuple[Callable[[Tensor, int], tuple[Tensor, float] | None], ...]) -> None:
+        self.parts = parts
+
+    def __call__(self, h: Tensor, to: dict) -> Tensor:
+        found = [part(h, to["block"][1]) for part in self.parts]
+        return add_all(h, [part for part in found if part is not None])
+
+
 def with_patch(options: dict, call: Call, place: Tensor, variant: Tensor) -> dict:
-    """Options with a patch for this one UNet call."""
+    """Options with a patch for this one UNet call; it takes the place of the one of a HanDrawer node before."""
     rows = CallRows.read(place, variant, call.height, call.width, call.injection.pictures)
     sites = call.injection.features.network.levels
 
-    def patch(h: Tensor, to: dict) -> Tensor:
-        block = to["block"][1]
+    def part(h: Tensor, block: int) -> tuple[Tensor, float] | None:
         factor = call.injection.factor(sites[block]) if block in sites else 0.0
         if not factor:
-            return h
+            return None
         maps = [None if m is None else on_device(call.run, m, block, h) for m in call.variants]
-        return add_rows(h, maps, rows, sites[block], factor)
+        found = rows_of(maps, rows, sites[block], h)
+        return None if found is None else (found, factor)
 
     patches = options.get("patches", {})
-    added = [*patches.get("input_block_patch", []), patch]
+    present = patches.get("input_block_patch", [])
+    before = tuple(part for patch in present if isinstance(patch, Adder) for part in patch.parts)
+    added = [*(patch for patch in present if not isinstance(patch, Adder)), Adder((*before, part))]
     return {**options, "patches": {**patches, "input_block_patch": added}}
 
 

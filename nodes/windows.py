@@ -51,27 +51,42 @@ class CallRows:
         return cls(rows, h, w, full=(h, w) == (height, width))
 
 
-def add_rows(h: Tensor, maps: list[Tensor | None], rows: CallRows, level: int, strength: float) -> Tensor:
-    """Add to a feature map what belongs there.
+def rows_of(maps: list[Tensor | None], rows: CallRows, level: int, h: Tensor) -> Tensor | None:
+    """What belongs to each row of a feature map, or None if nothing does.
 
     Args:
-        h: [R, C, y, x], a block's output. Another size than the block's usual one is allowed (some nodes shrink it).
         maps: for each variant, [P, C, Y, X] for the whole latent on h's device in its type, or None for nothing.
         rows: what the rows of ``h`` show.
         level: how often the block's grid has been halved.
-        strength: factor of the maps.
+        h: [R, C, y, x], a block's output. Another size than the block's usual one is allowed (some nodes shrink it).
 
     Returns:
-        [R, C, y, x]; ``h`` is left alone.
+        [R, C, y, x].
     """
     if all(maps[row.variant] is None for row in rows.rows):
-        return h
+        return None
     zero = h.new_zeros(h.shape[1:])
     parts = []
     for row in rows.rows:
         whole = maps[row.variant]
         parts.append(zero if whole is None else window(whole[row.picture], row, rows, level, h.shape[-2:]))
-    return torch.add(h, torch.stack(parts), alpha=strength)
+    return torch.stack(parts)
+
+
+def add_all(h: Tensor, parts: list[tuple[Tensor, float]]) -> Tensor:
+    """A feature map with everything that belongs to it, each part times its factor; ``h`` is left alone.
+
+    Parts are summed before they meet ``h``: two of half the strength are then one of the whole to the last bit.
+    """
+    if not parts:
+        return h
+    (first, factor), *others = parts
+    if not others:
+        return torch.add(h, first, alpha=factor)
+    total = first * factor
+    for part, factor in others:
+        total = torch.add(total, part, alpha=factor)
+    return h + total
 
 
 def window(whole: Tensor, row: Row, rows: CallRows, level: int, size: torch.Size) -> Tensor:
@@ -135,6 +150,7 @@ def mask_map(whole: Tensor, mask: Tensor, level: int, height: int, width: int) -
     )
     # Cells reach beyond the picture's edge on coarse levels: there the mask counts as it does at the edge.
     rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
-    weight = (rows @ mask @ columns.T).clamp(0, 1)
+    white, black = rows @ mask @ columns.T, rows @ (1 - mask) @ columns.T
+    weight = white / (white + black)  # exactly 1 and 0 where the mask is, whatever the sums are rounded to
     turn = torch.arange(count)
     return whole[turn % len(whole)] * weight[turn % len(mask), None]

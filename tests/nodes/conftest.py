@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from tests.nodes.canvas import Canvas
 from tests.nodes.random_mini import write_adapter, write_mini
 
 
@@ -52,3 +53,18 @@ def nodes_package(plugin: ModuleType):
 @pytest.fixture(scope="session")
 def windows(nodes):
     return nodes("windows")
+
+
+@pytest.fixture(scope="session")
+def sd15(nodes, tmp_path_factory: pytest.TempPathFactory) -> Canvas:
+    return Canvas(nodes, "sd15", tmp_path_factory.mktemp("sd15") / "for_sd15.safetensors")
+
+
+@pytest.fixture(scope="session")
+def sdxl(nodes, tmp_path_factory: pytest.TempPathFactory) -> Canvas:
+    return Canvas(nodes, "sdxl", tmp_path_factory.mktemp("sdxl") / "for_sdxl.safetensors")
+
+
+@pytest.fixture(params=["sd15", "sdxl"], scope="module")
+def canvas(request: pytest.FixtureRequest) -> Canvas:
+    return request.getfixturevalue(request.param)

@@ -28,7 +28,7 @@ def added(windows, level: int, top: int, left: int, height: int, width: int, siz
     rows = windows.CallRows.read(place, torch.zeros(1, 1, dtype=torch.int32), SIDE, SIDE, 1)
     usual = [windows.level_cells(level, side) for side in (height, width)]
     h = torch.zeros(1, 2, *(size or usual))
-    return windows.add_rows(h, [ramp(level)], rows, level, 1.0)[0]
+    return windows.rows_of([ramp(level)], rows, level, h)[0]
 
 
 @settings(max_examples=200, deadline=None)
@@ -59,11 +59,12 @@ def test_rows_take_their_own_variant_picture_and_nothing(windows):
     variant = torch.tensor([[0], [0], [0], [1]])
     rows = windows.CallRows.read(place, variant, 3, 3, 2)
     h = torch.ones(4, 2, 3, 3)
-    found = windows.add_rows(h, [maps, None], rows, 0, 2.0)
+    found = windows.add_all(h, [(windows.rows_of([maps, None], rows, 0, h), 2.0)])
     for row, expected in enumerate([maps[0], maps[1], maps[0], torch.zeros_like(maps[0])]):
         assert torch.equal(found[row], 1 + 2 * expected)
     assert torch.equal(h, torch.ones(4, 2, 3, 3)), "the features are not changed in place"
-    assert windows.add_rows(h, [None, None], rows, 0, 2.0) is h
+    assert windows.rows_of([None, None], rows, 0, h) is None
+    assert windows.add_all(h, []) is h
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -71,7 +72,9 @@ def test_half_precision_features_stay_so(windows, dtype):
     place = torch.zeros(1, 3, 3, 3, dtype=torch.int32)
     rows = windows.CallRows.read(place, torch.zeros(1, 1, dtype=torch.int32), 3, 3, 1)
     maps = torch.rand(1, 2, 3, 3).to(dtype)
-    assert windows.add_rows(torch.zeros(1, 2, 3, 3, dtype=dtype), [maps], rows, 0, 0.5).dtype == dtype
+    h = torch.zeros(1, 2, 3, 3, dtype=dtype)
+    part = windows.rows_of([maps], rows, 0, h)
+    assert windows.add_all(h, [(part, 0.5)]).dtype == windows.add_all(h, [(part, 0.5), (part, 0.25)]).dtype == dtype
 
 
 def test_masks_weigh_cells_by_what_they_cover(windows):
