@@ -9,28 +9,43 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..hand.anatomy import angles_to_rotations
 from ..hand.camera import Camera, default_camera
-from ..hand.hands import SIDES, Hand, make_hand
+from ..hand.hands import SIDES, Hand
 from ..hand.model import HandModel
-from ..hand.skinning import pose_hand
-from .rig import LandmarkRig, State, landmark_rig
-from .solver import Residuals, minimise
-from .start import starts
+from .build import build_hands
+from .rig import State, landmark_rig
+from .solver import BEHIND, Problem, minimise
+from .start import starts_from_picture, starts_from_world
 
-# Standard deviations of what the fit weighs against each other.
-POINT_SIGMA = 0.01  # of the landmarks, in shares of the longer side of their box
-WORLD_SIGMA = 0.025  # metres, of the world landmarks
-PRIOR_WEIGHT = 0.6  # of natural poses; 1 would trust the sampler's poses as much as the landmarks
-SHAPE_SIGMA = 1.0
-
-FLAT_STARTS = {True: 2, False: 8}  # starts from the picture alone, with world landmarks and without
-SCREENING, POLISHING = 6, 30  # iterations for every start, and for the best one of each hand
-KEPT_STARTS = 2
-HANDS_AT_ONCE = 16  # bounds memory
-REACH = 0.5  # metres, more than any vertex lies from the wrist
-NEAREST = 0.02  # metres, of any vertex to the camera
+DTYPE = torch.float32  # of the solver: twice as fast as double, and exact to a hundredth of a pixel
+PICTURE_STARTS, KEPT_STARTS = 6, 2  # starts from the picture of each hand, and how many of them are followed to the end
+SCREENING, POLISHING = 4, 24  # iterations for every start, and for those that are kept
+POOR = 0.04  # share of the box; a fit that misses its landmarks by more is tried again from the picture
+CORRECTIONS = 2  # rounds for what a model's landmarks have beyond the rig's: pose correctives, blended tips
 LEAST_EXTENT = 1e-4  # tangent of the viewing angle; landmarks nearer together show nothing
+AGREEMENT = 0.04  # share of the hand's box; a landmark that far from the fitted one is half believed
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where landmarks come from: what they mark, and how exact they are."""
+
+    point_sigma: float = 0.01
+    """Standard deviation of the points, in shares of the longer side of their box."""
+    world_sigma: float = 0.025
+    """Metres, of the 3D points."""
+    prior_weight: float = 0.6
+    """Of natural poses and shapes; 1 would trust them as much as the landmarks."""
+    calibrated: bool = True
+    """MediaPipe's points, which lie beside the joints on the skin; False: the rig's own joints."""
+    along_ray: bool = True
+    """3D points are in the frame of a camera that looks straight at the hand, as MediaPipe's are; False: the
+    picture's camera."""
+
+
+MEDIAPIPE = Source()
+JOINTS = Source(point_sigma=0.001, world_sigma=0.001, calibrated=False, along_ray=False)
+"""Known joints of a rig, for instance another hand model's or a motion capture's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +67,10 @@ class Fit:
     box, in pixels."""
     loss: Tensor
     """[N] what was minimised; comparable between fits of the same landmarks."""
+    joint_residual: Tensor
+    """[N, 21] the distance at each landmark, over the longer side of the given ones' box (pixels)."""
+    joint_confidence: Tensor
+    """[N, 21] from 0 to 1: how far the landmark was believed. 0.5 where it is 4 % of the box off a possible hand."""
 
     def replaced(self, row: int, other: Fit, other_row: int) -> Fit:
         """A copy in which one row is another fit's."""
@@ -73,24 +92,30 @@ def fit_hands(
     confidence: Sequence[float] | None = None,
     camera: Camera | None = None,
     weights: Tensor | None = None,
+    shape: Tensor | None = None,
+    group: Sequence[int] | None = None,
+    source: Source = MEDIAPIPE,
 ) -> list[Hand]:
     """Hands whose meshes project onto MediaPipe's landmarks.
 
     Args:
         model: "open", or another one.
-        points: [N, 21, 2] normalised picture coordinates, MediaPipe's points, not the rig's joints.
+        points: [N, 21, 2] normalised picture coordinates, MediaPipe's points, not the rig's joints (see ``source``).
         width, height: of the picture, pixels.
         side: "left" or "right" for each of the N.
         world: [N, 21, 3] metres, MediaPipe's world landmarks; they tell near from far where the picture does not.
         confidence: of the N hands, 0 to 1; 1 if None.
         camera: ``default_camera`` if None. The depth follows from the size of the model's hand (about 19 cm).
-        weights: [N, 21] from 0 to 1, how far each point is believed, 1 if None; a point of weight 0 plays no part, but
-            where the fit starts.
+        weights: [N, 21] from 0 to 1, how far each landmark is believed, 1 if None; one of weight 0 plays no part.
+        shape: [N, S] coefficients that are known, NaN where they are not.
+        group: a number for each hand: hands with the same one are views of one hand and get one shape.
+        source: what the landmarks are; ``JOINTS`` for exact joints.
 
     Returns:
-        N hands, in the order given.
+        N hands, in the order given, with their confidence and residual at each joint.
     """
-    found = fit_landmarks(model, points, width, height, side, world, camera=camera, weights=weights)
+    found = fit_landmarks(model, points, width, height, side, world, camera=camera, weights=weights, shape=shape,
+                          group=group, source=source)  # fmt: skip
     return hands_of_fit(found, model, side, width, height, confidence, camera)
 
 
@@ -103,34 +128,23 @@ def hands_of_fit(
     confidence: Sequence[float] | None = None,
     camera: Camera | None = None,
     notes: Sequence[tuple[str, ...]] | None = None,
+    unsure: Sequence[bool] | None = None,
 ) -> list[Hand]:
     """The N hands of a fit with their meshes; the arguments are those of the fit, and one note tuple a hand."""
-    moved = _before_the_camera(model, fit, side)
+    hands = build_hands(
+        model, fit.angles, side, fit.orientation, fit.translation, fit.shape, camera or default_camera(width, height),
+        width, height,
+    )  # fmt: skip
     return [
-        make_hand(
-            model, angles=fit.angles[i], side=side[i], orientation=fit.orientation[i], translation=moved[i],
-            shape=fit.shape[i], camera=camera, width=width, height=height,
-            confidence=1.0 if confidence is None else float(confidence[i]), notes=() if notes is None else notes[i],
+        hand.replace(
+            confidence=1.0 if confidence is None else float(confidence[i]),
+            notes=() if notes is None else tuple(notes[i]),
+            unsure=False if unsure is None else bool(unsure[i]),
+            joint_confidence=fit.joint_confidence[i],
+            joint_residual=fit.joint_residual[i],
         )
-        for i in range(len(side))
-    ]  # fmt: skip
-
-
-def _before_the_camera(model: HandModel, fit: Fit, side: Sequence[str]) -> Tensor:
-    """[N, 3] translations, for hands that would reach behind the camera moved away along the wrist's ray.
-
-    Landmarks of a real picture never ask for that; absurd ones must not stop the batch.
-    """
-    near = torch.nonzero(fit.translation[:, 2] < REACH)[:, 0]
-    translation = fit.translation.clone()
-    if len(near):
-        full = model.to("cpu", torch.float64)
-        rotations = angles_to_rotations(full, fit.angles[near])
-        left = torch.tensor([side[i] == "left" for i in near.tolist()])
-        posed = pose_hand(full, rotations, fit.shape[near], fit.orientation[near], translation[near], left)
-        missing = (NEAREST - posed.vertices[..., 2].amin(dim=1)).clamp_min(0)
-        translation[near] *= 1 + (missing / translation[near, 2])[:, None]
-    return translation
+        for i, hand in enumerate(hands)
+    ]
 
 
 def fit_landmarks(
@@ -143,6 +157,9 @@ def fit_landmarks(
     *,
     camera: Camera | None = None,
     weights: Tensor | None = None,
+    shape: Tensor | None = None,
+    group: Sequence[int] | None = None,
+    source: Source = MEDIAPIPE,
 ) -> Fit:
     """The parameters behind ``fit_hands``, with how well they explain the landmarks. Deterministic.
 
@@ -151,71 +168,145 @@ def fit_landmarks(
     with torch.inference_mode(False), torch.no_grad():
         points = points.detach().clone().to("cpu", torch.float64)
         world = None if world is None else world.detach().clone().to("cpu", torch.float64)
-        _check(points, side, world)
-        weights = _believed(weights, len(points))
-        camera = camera or default_camera(width, height)
-        rig = landmark_rig(model)
-        left = torch.tensor([s == "left" for s in side], dtype=torch.bool)
-        flat = _tangents(points, camera, width, height)
-        chunks = [
-            _fit_some(rig, flat[i : i + HANDS_AT_ONCE], left[i : i + HANDS_AT_ONCE],
-                      None if world is None else world[i : i + HANDS_AT_ONCE], weights[i : i + HANDS_AT_ONCE])
-            for i in range(0, len(side), HANDS_AT_ONCE)
-        ]  # fmt: skip
-        if not chunks:
+        _check(model, points, side, world, shape, group)
+        if not len(side):
             return _empty(model.shape_count)
-        angles, shape, orientation, translation, fitted, loss = (torch.cat(c) for c in zip(*chunks, strict=True))
-        pixels = torch.tensor([width, height], dtype=torch.float64)
-        drawn = fitted * torch.tensor([1.0, width / height]) * camera.focal + torch.tensor([camera.cx, camera.cy])
-        extent = ((points.amax(dim=1) - points.amin(dim=1)) * pixels).amax(dim=1).clamp_min(1e-9)
-        distance = ((drawn - points) * pixels).norm(dim=-1) * weights
-        residual = distance.sum(dim=1) / weights.sum(dim=1).clamp_min(1e-9) / extent
-        return Fit(angles, shape, orientation, translation, drawn, residual, loss)
+        camera = camera or default_camera(width, height)
+        left = torch.tensor([s == "left" for s in side])
+        problem = _problem(model, points, width, height, left, world, camera, weights, shape, source)
+        state, loss = _solve(problem)
+        everyone = torch.arange(len(side))
+        for _ in range(0 if problem.rig.exact else CORRECTIONS):
+            problem = dataclasses.replace(problem, extra=problem.rig.shortfall(state))
+            state, loss = minimise(problem, state, everyone, POLISHING, cauchy=True)
+        if group is not None:
+            problem = _one_shape_a_group(problem, state, group)
+            state, loss = minimise(problem, state, everyone, POLISHING, cauchy=True)
+        return _fit_of(problem, state, loss, left, points, camera, width, height)
 
 
-def _fit_some(
-    rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None, weights: Tensor
-) -> tuple[Tensor, ...]:
-    """Fit N hands given as tangents [N, 21, 2]: angles, shape, orientation, translation, tangents, loss."""
-    problem = _Problem(rig, flat, left, None if world is None else _to_camera(world, flat), weights)
-    state = starts(rig, flat, left, problem.world, FLAT_STARTS[world is not None])
-    count = len(state.place) // len(flat)
-    hand = torch.arange(len(flat)).repeat_interleave(count)
-    state, loss = minimise(lambda s, rows: problem.residuals(s, hand[rows]), state, SCREENING)
-    order = loss.view(-1, count).argsort(dim=1, stable=True)[:, :KEPT_STARTS]
-    kept = (order + torch.arange(len(flat))[:, None] * count).flatten()
-    state, hand = state[kept], hand[kept]
-    state, loss = minimise(lambda s, rows: problem.residuals(s, hand[rows]), state, POLISHING)
-    per_hand = loss.view(len(flat), -1)
-    best = per_hand.argmin(dim=1) + torch.arange(len(flat)) * per_hand.shape[1]
-    state, loss = state[best], loss[best]
-    drawn = _drawn(rig.points(state, left))
-    return state.angles, state.shape, state.orientation, state.translation, drawn, loss
+def _problem(
+    model: HandModel, points: Tensor, width: int, height: int, left: Tensor, world: Tensor | None, camera: Camera,
+    weights: Tensor | None, shape: Tensor | None, source: Source,
+) -> Problem:  # fmt: skip
+    """What is to be solved, with left hands mirrored to right ones."""
+    rig = landmark_rig(model, DTYPE, source.calibrated)
+    flat = _tangents(points, camera, width, height)
+    count, believed = len(points), _believed(weights, len(points))
+    extent = _extent(flat, believed).clamp_min(LEAST_EXTENT)
+    if world is not None:
+        world = world - world.mean(dim=1, keepdim=True)
+        world = _to_camera(world, flat) if source.along_ray else world
+        world = (world * _mirror(left, 3)).to(DTYPE)
+    given = torch.full((count, rig.shapes), torch.nan) if shape is None else shape.detach().to("cpu", DTYPE)
+    known = ~given.isnan()
+    return Problem(
+        rig=rig,
+        flat=(flat * _mirror(left, 2)).to(DTYPE),
+        world=world,
+        weight=believed,
+        scale=(1 / (source.point_sigma * extent)).to(DTYPE),
+        world_scale=1 / source.world_sigma,
+        prior_weight=source.prior_weight,
+        shape=torch.where(known, given, 0.0).clamp(*rig.limits[:, -1].tolist()),
+        shape_known=known,
+    )
 
 
-class _Problem:
-    """The residuals of N hands against their landmarks."""
+def _solve(problem: Problem) -> tuple[State, Tensor]:
+    """States and losses of the N hands: from the world landmarks, or from the picture where they are not there or fail.
 
-    def __init__(self, rig: LandmarkRig, flat: Tensor, left: Tensor, world: Tensor | None, weights: Tensor):
-        self.rig, self.flat, self.left, self.weights = rig, flat, left, weights
-        self.extent = (flat.amax(dim=1) - flat.amin(dim=1)).amax(dim=1).clamp_min(LEAST_EXTENT)
-        self.world = world
+    The picture's starts cost several times as much, and world landmarks seldom mislead.
+    """
+    everyone = torch.arange(len(problem.flat))
+    if problem.world is None:
+        return _from_picture(problem, everyone)
+    state = starts_from_world(problem.rig, problem.flat, problem.world, problem.weight)
+    state, loss = minimise(problem, _with_shape(problem, state, everyone), everyone, POLISHING, cauchy=True)
+    poor = torch.nonzero(_misses(problem, state) > POOR)[:, 0]
+    if len(poor):
+        other, other_loss = _from_picture(problem, poor)
+        better = other_loss < loss[poor]
+        state.put(poor[better], other[better])
+        loss[poor] = torch.minimum(loss[poor], other_loss)
+    return state, loss
 
-    def residuals(self, state: State, hand: Tensor) -> Residuals:
-        """Of states whose rows belong to the hands [rows]."""
-        points = self.rig.points(state, self.left[hand])
-        drawn = (_drawn(points) - self.flat[hand]) / (POINT_SIGMA * self.extent[hand])[:, None, None]
-        robust = [drawn * self.weights[hand][..., None]]
-        if self.world is not None:
-            centred = points - points.mean(dim=1, keepdim=True)
-            robust.append((centred - self.world[hand]) / WORLD_SIGMA)
-        natural = (state.angles - self.rig.prior_mean) @ self.rig.prior_scale.mT * PRIOR_WEIGHT
-        return Residuals(tuple(robust), torch.cat([natural, state.shape / SHAPE_SIGMA], dim=1))
+
+def _from_picture(problem: Problem, hands: Tensor) -> tuple[State, Tensor]:
+    """States and losses [H] of some of the hands [H], from the picture's starts."""
+    count = len(hands)
+    state = starts_from_picture(problem.rig, problem.flat[hands], problem.weight[hands], PICTURE_STARTS)
+    hand = hands.repeat_interleave(PICTURE_STARTS)
+    state, loss = minimise(problem, _with_shape(problem, state, hand), hand, SCREENING)
+    order = loss.view(count, PICTURE_STARTS).argsort(dim=1, stable=True)[:, :KEPT_STARTS]
+    kept = (order + torch.arange(count)[:, None] * PICTURE_STARTS).flatten()
+    state, loss = minimise(problem, state[kept], hand[kept], POLISHING, cauchy=True)
+    best = loss.view(count, -1).argmin(dim=1) + torch.arange(count) * KEPT_STARTS
+    return state[best], loss[best]
 
 
-def _drawn(points: Tensor) -> Tensor:
-    """[..., 3] to tangents [..., 2]; points behind the camera are kept finite, and so far off that none stays there."""
-    return points[..., :2] / points[..., 2:].clamp_min(1e-3)
+def _with_shape(problem: Problem, state: State, hand: Tensor) -> State:
+    return dataclasses.replace(state, shape=problem.shape[hand].clone())
+
+
+def _misses(problem: Problem, state: State) -> Tensor:
+    """[N] mean distance of the landmarks, over the longer side of their box in tangents."""
+    placed = problem.rig.points(state)[0] + state.middle[:, None]
+    apart = (placed[..., :2] / placed[..., 2:].clamp_min(BEHIND) - problem.flat).norm(dim=-1)
+    extent = _extent(problem.flat, problem.weight).clamp_min(LEAST_EXTENT)
+    return (apart * problem.weight).sum(dim=1) / problem.weight.sum(dim=1).clamp_min(1e-9) / extent
+
+
+def _one_shape_a_group(problem: Problem, state: State, group: Sequence[int]) -> Problem:
+    """The problem with the shape of each group known: the mean of its hands', each by how many landmarks it has."""
+    number = torch.tensor(group)
+    shape, members = problem.shape.clone(), problem.weight.sum(dim=1, keepdim=True).clamp_min(1e-3)
+    for each in number.unique():
+        rows = number == each
+        mean = (state.shape[rows] * members[rows]).sum(dim=0) / members[rows].sum()
+        shape[rows] = torch.where(problem.shape_known[rows], problem.shape[rows], mean)
+    state.shape.copy_(shape)
+    return dataclasses.replace(problem, shape=shape, shape_known=torch.ones_like(problem.shape_known))
+
+
+def _fit_of(
+    problem: Problem, state: State, loss: Tensor, left: Tensor, points: Tensor, camera: Camera, width: int, height: int
+) -> Fit:
+    mirror = _mirror(left, 3)[:, 0]  # [N, 3]
+    about, wrist = problem.rig.points(state, problem.extra)
+    found = (about + state.middle[:, None]).double() * mirror[:, None]
+    flat = found[..., :2] / found[..., 2:].clamp_min(BEHIND)
+    drawn = flat * torch.tensor([1.0, width / height]) * camera.focal + torch.tensor([camera.cx, camera.cy])
+    pixels = torch.tensor([width, height], dtype=torch.float64)
+    extent = _extent(points * pixels, problem.weight).clamp_min(1e-9)
+    residual = ((drawn - points) * pixels).norm(dim=-1) / extent[:, None]
+    weight = problem.weight.double()
+    u, _, vh = torch.linalg.svd(state.orientation.double() * mirror[:, :, None] * mirror[:, None])
+    return Fit(
+        angles=state.angles.double(),
+        shape=state.shape.double(),
+        orientation=u @ vh,  # many small turns in single precision leave it a little off a rotation
+        translation=(state.middle + wrist).double() * mirror,
+        points=drawn,
+        residual=(residual * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+        loss=loss.double(),
+        joint_residual=residual,
+        joint_confidence=weight / (1 + (residual / AGREEMENT) ** 2),
+    )
+
+
+def _extent(points: Tensor, weight: Tensor) -> Tensor:
+    """[N] the longer side of the box round the points [N, 21, 2] that are believed at all."""
+    out = (weight == 0)[..., None]
+    span = points.masked_fill(out, -torch.inf).amax(dim=1) - points.masked_fill(out, torch.inf).amin(dim=1)
+    return span.amax(dim=1).clamp_min(0)
+
+
+def _mirror(left: Tensor, size: int) -> Tensor:
+    """[N, 1, size] float64: -1 for x of left hands, 1 elsewhere."""
+    mirror = torch.ones(len(left), 1, size, dtype=torch.float64)
+    mirror[left, :, 0] = -1
+    return mirror
 
 
 def _tangents(points: Tensor, camera: Camera, width: int, height: int) -> Tensor:
@@ -225,7 +316,7 @@ def _tangents(points: Tensor, camera: Camera, width: int, height: int) -> Tensor
 
 
 def _to_camera(world: Tensor, flat: Tensor) -> Tensor:
-    """World landmarks [N, 21, 3] centred, and turned from the frame of the ray through the hand to the camera's.
+    """World landmarks [N, 21, 3] turned from the frame of the ray through the hand to the camera's.
 
     The network sees a crop round the hand, as if the camera pointed at it.
     """
@@ -236,31 +327,38 @@ def _to_camera(world: Tensor, flat: Tensor) -> Tensor:
     k = 1 / (1 + z)
     rows = [[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]]
     turn = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-    return (world - world.mean(dim=1, keepdim=True)) @ turn.mT
+    return world @ turn.mT
 
 
-def _check(points: Tensor, side: Sequence[str], world: Tensor | None) -> None:
+def _check(model, points, side, world, shape, group) -> None:
     if points.dim() != 3 or tuple(points.shape[1:]) != (21, 2):
         raise ValueError(f"Landmarks have shape {tuple(points.shape)}, expected (hands, 21, 2).")
-    if len(side) != len(points) or any(s not in SIDES for s in side):
-        raise ValueError(f"{len(points)} hands need as many sides, 'left' or 'right'; got {list(side)}.")
-    if world is not None and tuple(world.shape) != (len(points), 21, 3):
-        raise ValueError(f"World landmarks have shape {tuple(world.shape)}, expected ({len(points)}, 21, 3).")
+    count = len(points)
+    if len(side) != count or any(s not in SIDES for s in side):
+        raise ValueError(f"{count} hands need as many sides, 'left' or 'right'; got {list(side)}.")
+    if group is not None and len(group) != count:
+        raise ValueError(f"{count} hands need as many group numbers, got {len(group)}.")
+    for name, value, size in (
+        ("World landmarks", world, (count, 21, 3)),
+        ("Known shapes", shape, (count, model.shape_count)),
+    ):
+        if value is not None and tuple(value.shape) != size:
+            raise ValueError(f"{name} have shape {tuple(value.shape)}, expected {size}.")
     for name, value in (("Landmarks", points), ("World landmarks", world)):
         if value is not None and not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} have numbers that are not finite.")
 
 
 def _believed(weights: Tensor | None, hands: int) -> Tensor:
-    """[N, 21] float64 weights of the landmarks."""
+    """[N, 21] weights of the landmarks."""
     if weights is None:
-        return torch.ones(hands, 21, dtype=torch.float64)
-    weights = weights.detach().clone().to("cpu", torch.float64)
+        return torch.ones(hands, 21, dtype=DTYPE)
+    weights = weights.detach().clone().to("cpu", DTYPE)
     if tuple(weights.shape) != (hands, 21) or not bool(((weights >= 0) & (weights <= 1)).all()):
         raise ValueError(f"Weights of landmarks are numbers from 0 to 1 of shape ({hands}, 21).")
     return weights
 
 
 def _empty(shapes: int) -> Fit:
-    sizes = ((21,), (shapes,), (3, 3), (3,), (21, 2), (), ())
+    sizes = ((21,), (shapes,), (3, 3), (3,), (21, 2), (), (), (21,), (21,))
     return Fit(*(torch.zeros(0, *size, dtype=torch.float64) for size in sizes))

@@ -1,4 +1,14 @@
-"""What the fit moves: a hand's parameters as one state, and the 21 landmarks that follow from them."""
+"""What the fit moves: a hand's parameters, and the 21 landmarks that follow from them, with their derivatives.
+
+Everything here is a right hand; a left one is fitted in the mirrored picture. A landmark hangs on its own finger alone,
+so it is a sum of at most four fixed vectors, each turned by one of the bones on the way to it:
+
+    m = sum over q of Q_q @ c_q(shape),    Q_0 the wrist's rotation, Q_1 to Q_3 the finger's bones'
+
+and every bone's rotation is a product of turns about fixed axes by one angle each. That gives the derivatives by cross
+products (the geometric Jacobian of robotics: Whitney 1972, J. Dynamic Systems 94), in about forty tensor operations for
+any number of hands, where skinning the mesh and differentiating it would cost a hundred times as much.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +19,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..hand.anatomy import ANGLE_NAMES, LIMITS, angles_to_rotations, sample_angles
+from ..hand.anatomy import ANGLE_NAMES, LIMITS, anatomical_axes, angles_to_rotations, sample_angles
+from ..hand.joints import FINGERS, RIG_JOINTS
 from ..hand.model import HandModel
-from ..hand.skinning import axis_angle_to_matrix, pose_hand
-from .calibration import rig_to_mediapipe
+from ..hand.skinning import pose_hand
+from .calibration import MIDDLE_KNUCKLE, OWN_BONE, PARENT_BONE, landmark_offsets, rig_to_mediapipe
 
 ANGLES = len(ANGLE_NAMES)
 SHAPE_LIMIT = 2.5  # standard deviations
+TURNS = 6  # about an axis each, on the way down a finger: three at its base, two at the next joint, one at the last
+BONE_OF_TURN = (1, 1, 1, 2, 2, 3)  # the first of the finger's bones that a turn moves
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
-    """Parameters of R hands, float64.
+    """Parameters of R right hands.
 
-    ``place`` is the wrist's (x / z, y / z, log z), which are nearly independent of each other in a picture.
+    ``place`` is (x / z, y / z, log z) of the middle of the 21 landmarks, which a picture shows nearly independently of
+    each other and of the rest.
     """
 
     angles: Tensor  # [R, 21] radians
@@ -31,40 +45,35 @@ class State:
     place: Tensor  # [R, 3]
 
     @property
-    def translation(self) -> Tensor:
-        """[R, 3] metres."""
+    def middle(self) -> Tensor:
+        """[R, 3] metres, of the landmarks."""
         depth = self.place[:, 2:].exp()
         return torch.cat([self.place[:, :2] * depth, depth], dim=1)
 
     def moved(self, step: Tensor) -> State:
         """The state after a step [R, 21 + S + 3 + 3]; the orientation turns in the camera frame."""
-        angles, shape, turn, place = step.split([ANGLES, self.shape.shape[1], 3, 3], dim=1)
-        turned = axis_angle_to_matrix(turn) @ self.orientation
-        return State(self.angles + angles, self.shape + shape, turned, self.place + place)
-
-    def within_limits(self) -> State:
-        """Angles and shape brought back to their limits."""
-        limits = LIMITS.to(self.angles)
-        angles = torch.minimum(torch.maximum(self.angles, limits[:, 0]), limits[:, 1])
-        return dataclasses.replace(self, angles=angles, shape=self.shape.clamp(-SHAPE_LIMIT, SHAPE_LIMIT))
-
-    def at_limits(self, uphill: Tensor) -> Tensor:
-        """[R, P] bool: parameters at a limit that a step against the gradient ``uphill`` [R, P] would push over."""
-        limits = LIMITS.to(self.angles)
-        low = torch.cat([self.angles <= limits[:, 0], self.shape <= -SHAPE_LIMIT], dim=1)
-        high = torch.cat([self.angles >= limits[:, 1], self.shape >= SHAPE_LIMIT], dim=1)
-        bounded = low.shape[1]
-        held = torch.zeros_like(uphill, dtype=torch.bool)
-        held[:, :bounded] = (low & (uphill[:, :bounded] > 0)) | (high & (uphill[:, :bounded] < 0))
-        return held
+        count = ANGLES + self.shape.shape[1]
+        turned = rotation_of(step[:, count : count + 3]) @ self.orientation
+        angles, shape = self.angles + step[:, :ANGLES], self.shape + step[:, ANGLES:count]
+        return State(angles, shape, turned, self.place + step[:, count + 3 :])
 
     def __getitem__(self, rows) -> State:
-        return State(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+        return State(self.angles[rows], self.shape[rows], self.orientation[rows], self.place[rows])
 
     def where(self, chosen: Tensor, other: State) -> State:
         """This state in the rows chosen [R] bool, the other one's elsewhere."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return State(*(torch.where(chosen.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
+        column = chosen[:, None]
+        return State(
+            torch.where(column, self.angles, other.angles),
+            torch.where(column, self.shape, other.shape),
+            torch.where(column[..., None], self.orientation, other.orientation),
+            torch.where(column, self.place, other.place),
+        )
+
+    def put(self, rows: Tensor, part: State) -> None:
+        """Overwrite some rows."""
+        for field in dataclasses.fields(State):
+            getattr(self, field.name)[rows] = getattr(part, field.name)
 
 
 def join(states: list[State]) -> State:
@@ -74,38 +83,259 @@ def join(states: list[State]) -> State:
 
 @dataclass(frozen=True, eq=False)
 class LandmarkRig:
-    """A hand model reduced to what its landmarks need: joints, and the five tip vertices instead of the mesh."""
+    """A right hand model reduced to its landmarks; floating point tensors of one type on the CPU."""
 
     model: HandModel
+    """The whole model, float64."""
+    calibrated: bool
+    """Whether the landmarks are MediaPipe's; else the rig's own joints."""
+    limits: Tensor
+    """[2, 21 + S] least and greatest angles and shapes."""
     prior_mean: Tensor
     """[21] natural angles."""
     prior_scale: Tensor
     """[21, 21]: ``(angles - mean) @ scale.T`` is white for natural poses."""
+    turn_of_angle: Tensor
+    """[21, 30]: angles to the turns of the five fingers, without ``turn_at_zero`` [30]."""
+    turn_at_zero: Tensor
+    axes: Tensor
+    """[5, 6, 3] unit vectors in the rest frame, zero where a finger has no such turn."""
+    turns: Tensor
+    """[3, 30, 9]: a turn's matrix is turns[0] + cos * turns[1] + sin * turns[2], the rest pose taken out."""
+    arms: Tensor
+    """[5, 4, 3, 5, 1 + S] metres: what bone q of a finger adds to its four landmarks and the wrist's, by shape."""
+    palm_arms: Tensor
+    """[5, 4, 3, 5]: the same in palm lengths, the calibrated offsets."""
+    palm: Tensor
+    """[3, 1 + S] wrist to middle knuckle, metres, by shape."""
 
-    def points(self, state: State, left: Tensor) -> Tensor:
-        """MediaPipe's points [R, 21, 3] in metres, camera frame."""
-        rotations = angles_to_rotations(self.model, state.angles)
-        posed = pose_hand(self.model, rotations, state.shape, state.orientation, state.translation, left)
-        return rig_to_mediapipe(self.model, posed, state.shape, left)
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.axes.dtype
+
+    @property
+    def shapes(self) -> int:
+        return self.palm.shape[1] - 1
+
+    def within_limits(self, state: State) -> State:
+        """Angles and shape brought back to their limits."""
+        low, high = self.limits
+        return dataclasses.replace(
+            state,
+            angles=torch.clamp(state.angles, low[:ANGLES], high[:ANGLES]),
+            shape=torch.clamp(state.shape, low[ANGLES:], high[ANGLES:]),
+        )
+
+    def rotations(self, state: State) -> tuple[Tensor, Tensor]:
+        """In the camera frame: the bones' [R, 5, 4, 3, 3], and before each turn the rotation [R, 5, 6, 3, 3]."""
+        rows = len(state.angles)
+        turn = (state.angles @ self.turn_of_angle + self.turn_at_zero)[..., None]
+        local = (self.turns[0] + turn.cos() * self.turns[1] + turn.sin() * self.turns[2]).view(rows, 5, TURNS, 3, 3)
+        before = [state.orientation[:, None].expand(rows, 5, 3, 3)]
+        for step in range(TURNS):
+            before.append(before[-1] @ local[:, :, step])
+        return torch.stack([before[0], before[3], before[5], before[6]], dim=2), torch.stack(before[:TURNS], dim=2)
+
+    def points(self, state: State, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Landmarks [R, 21, 3] about their middle, and the wrist joint [R, 3]; metres, turned to the camera frame.
+
+        ``extra`` [R, 21, 3] is added in the wrist's frame.
+        """
+        bones, _ = self.rotations(state)
+        length = (self.palm[:, 1:] @ state.shape[..., None])[..., 0] + self.palm[:, 0]
+        arms = self._arms(state.shape, length.norm(dim=1))
+        points = self._ordered((bones @ arms).sum(dim=2).transpose(-1, -2))
+        if extra is not None:
+            points = points + extra @ state.orientation.mT
+        middle = points.mean(dim=1, keepdim=True)
+        return points - middle, -middle[:, 0]
+
+    def points_and_slopes(self, state: State, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As ``points``, and their derivatives [R, 21, 3, 21 + S + 3] by angles, shape and orientation."""
+        rows, shapes = len(state.angles), self.shapes
+        bones, before = self.rotations(state)
+        axes = (before @ self.axes[..., None])[..., 0]  # [R, 5, 6, 3]
+        length = (self.palm[:, 1:] @ state.shape[..., None])[..., 0] + self.palm[:, 0]
+        palm = length.norm(dim=1)
+        slope = length @ self.palm[:, 1:] / palm[:, None]  # [R, S]
+        by_shape = self.arms[..., 1:] + self.palm_arms[..., None] * slope[:, None, None, None, None]
+        arms = torch.cat([self._arms(state.shape, palm)[..., None], by_shape], dim=-1)
+        turned = (bones @ arms.view(rows, 5, 4, 3, 5 * (1 + shapes))).view(rows, 5, 4, 3, 5, 1 + shapes)
+        moved = turned[..., 0].flip(2).cumsum(dim=2).flip(2)  # [R, 5, 4, 3, 5]: what turns with bone q and beyond
+        lever = moved[:, :, BONE_OF_TURN]  # [R, 5, 6, 3, 5]
+        by_turn = torch.linalg.cross(axes[..., None].expand_as(lever), lever, dim=3)
+        chained = by_turn.permute(0, 1, 4, 3, 2).reshape(rows, 5, 15, TURNS) @ self._chain
+        together = torch.cat(
+            [
+                moved[:, :, 0].transpose(2, 3)[..., None],
+                chained.view(rows, 5, 5, 3, ANGLES),
+                turned[..., 1:].sum(dim=2).transpose(2, 3),
+            ],
+            dim=-1,
+        )
+        together = self._ordered(together)
+        if extra is not None:
+            together[..., 0] += extra @ state.orientation.mT
+        together = together - together.mean(dim=1, keepdim=True)
+        points = together[..., 0]
+        about = (points @ self._cross).view(rows, 21, 3, 3)
+        return points, torch.cat([together[..., 1:], about], dim=-1)
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether the landmarks are exactly the model's: no pose correctives, and tips that hang on their finger."""
+        tips = self.model.weights[self.model.tip_vertices]
+        own = sum(float(tips[f, [0, 1 + 3 * f, 2 + 3 * f, 3 + 3 * f]].sum()) for f in range(5))
+        return self.model.pose_dirs is None and own > 5 - 1e-5
+
+    def shortfall(self, state: State) -> Tensor:
+        """[R, 21, 3] metres in the wrist's frame: what ``points`` lacks of the model's landmarks, the ``extra``."""
+        rows, model = len(state.angles), self._tips_alone
+        angles, shape = state.angles.double(), state.shape.double()
+        still = torch.zeros(rows, 3, dtype=torch.float64)
+        right = torch.zeros(rows, dtype=torch.bool)
+        identity = torch.eye(3, dtype=torch.float64).expand(rows, 3, 3)
+        posed = pose_hand(model, angles_to_rotations(self.model, angles), shape, identity, still, right)
+        landmarks = rig_to_mediapipe(model, posed, shape, right) if self.calibrated else posed.joints
+        points, wrist = self.points(dataclasses.replace(state, orientation=identity.to(self.dtype)))
+        return landmarks.to(self.dtype) - (points - wrist[:, None])
+
+    @functools.cached_property
+    def _tips_alone(self) -> HandModel:
+        """The model with its five tips for a mesh."""
+        model, tips = self.model, self.model.tip_vertices
+        return dataclasses.replace(
+            model,
+            template=model.template[tips],
+            faces=model.faces[:0],
+            shape_dirs=model.shape_dirs[tips],
+            weights=model.weights[tips],
+            tip_vertices=torch.arange(len(tips)),
+            pose_dirs=None if model.pose_dirs is None else model.pose_dirs[tips],
+            parts=model.parts[tips],
+            regions={},
+        )
+
+    @functools.cached_property
+    def _cross(self) -> Tensor:
+        """[3, 9]: points times this is, flat, the derivative [3, 3] of each by a turn about the camera's three axes."""
+        return -_SKEW.to(self.dtype)
+
+    @functools.cached_property
+    def prior_matrix(self) -> Tensor:
+        """[21, 21] the inverse covariance of natural poses."""
+        return self.prior_scale.mT @ self.prior_scale
+
+    @functools.cached_property
+    def _chain(self) -> Tensor:
+        """[5, 6, 21] turns by angles."""
+        return self.turn_of_angle.T.reshape(5, TURNS, ANGLES).contiguous()
+
+    def _arms(self, shape: Tensor, palm: Tensor) -> Tensor:
+        """[R, 5, 4, 3, 5]"""
+        by_shape = shape @ self.arms[..., 1:].reshape(-1, self.shapes).T
+        arms = self.arms[..., 0] + palm[:, None, None, None, None] * self.palm_arms
+        return arms + by_shape.view(arms.shape)
+
+    @staticmethod
+    def _ordered(grid: Tensor) -> Tensor:
+        """[R, 5 fingers, 4 landmarks and the wrist, ...] to the 21 landmarks [R, 21, ...]."""
+        return grid.flatten(1, 2)[:, _ORDER]
 
 
-@functools.lru_cache(maxsize=4)
-def landmark_rig(model: HandModel) -> LandmarkRig:
-    """The reduced model in double precision on the CPU."""
-    tips = model.tip_vertices.cpu()
-    full = model.to("cpu", torch.float64)
-    reduced = dataclasses.replace(
-        full,
-        template=full.template[tips],
-        faces=full.faces[:0],
-        shape_dirs=full.shape_dirs[tips],
-        weights=full.weights[tips],
-        tip_vertices=torch.arange(len(tips)),
-        pose_dirs=None if full.pose_dirs is None else full.pose_dirs[tips],
-        parts=full.parts[tips],
-        regions={},
-    )
-    return LandmarkRig(reduced, *_natural_poses())
+# The wrist is in every finger; the first one's is taken.
+_ORDER = [4] + [5 * finger + joint for finger in range(5) for joint in range(4)]
+_IDENTITY = torch.eye(3, dtype=torch.float64)
+# vector @ _SKEW is its cross product matrix, flat.
+_SKEW = torch.tensor(
+    [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.float64
+)
+
+
+def rotation_of(vector: Tensor) -> Tensor:
+    """[R, 3] rotation vectors to [R, 3, 3], with few operations (no gradient is needed at zero)."""
+    skew = (vector @ _SKEW.to(vector)).view(-1, 3, 3)
+    angle = vector.norm(dim=1).clamp_min(1e-12)[:, None, None]
+    half = (angle / 2).sin() / angle
+    return _IDENTITY.to(vector) + angle.sin() / angle * skew + 2 * half * half * (skew @ skew)
+
+
+@functools.lru_cache(maxsize=8)
+def landmark_rig(model: HandModel, dtype: torch.dtype = torch.float32, calibrated: bool = True) -> LandmarkRig:
+    """The reduced model on the CPU; its landmarks are MediaPipe's, or the rig's own joints if not ``calibrated``."""
+    with torch.inference_mode(False):
+        model = model.to("cpu", torch.float64)
+        to_turns, at_zero, axes, turns = _turns(model)
+        arms, palm_arms, palm = _arms(model, calibrated)
+        mean, scale = _natural_poses()
+        bound = torch.full((model.shape_count,), SHAPE_LIMIT, dtype=torch.float64)
+        limits = torch.stack([torch.cat([LIMITS[:, 0], -bound]), torch.cat([LIMITS[:, 1], bound])])
+        parts = (limits, mean, scale, to_turns, at_zero, axes, turns, arms, palm_arms, palm)
+        return LandmarkRig(model, calibrated, *(part.to(dtype) for part in parts))
+
+
+def _turns(model: HandModel) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields ``turn_of_angle``, ``turn_at_zero``, ``axes`` and ``turns``."""
+    anatomy = anatomical_axes(model)
+    to_turns = torch.zeros(ANGLES, 5, TURNS, dtype=torch.float64)
+    at_zero = torch.zeros(5, TURNS, dtype=torch.float64)
+    axes = torch.zeros(5, TURNS, 3, dtype=torch.float64)
+    after = torch.eye(3, dtype=torch.float64).repeat(5, TURNS, 1, 1)
+    for finger in range(5):
+        base = 3 * finger
+        first = 0 if finger == 0 else 5 + 4 * (finger - 1)
+        axes[finger, 0], axes[finger, 1] = anatomy.flexion[base], anatomy.abduction[base]
+        to_turns[first, finger, 0] = to_turns[first + 1, finger, 1] = 1
+        after[finger, 2] = anatomy.unrest[0 if finger == 0 else finger + 1]
+        hinges = ((2, 5, first + 4),) if finger == 0 else ((1, 3, first + 2), (2, 5, first + 3))
+        for joint, turn, angle in hinges:
+            axes[finger, turn] = anatomy.flexion[base + joint]
+            to_turns[angle, finger, turn], at_zero[finger, turn] = 1, -anatomy.rest[angle]
+    axes[0, 2] = anatomy.bone[0]  # the thumb's base turns about its bone as well
+    to_turns[0, 0, 2], to_turns[1, 0, 2] = anatomy.pronation
+    axes[0, 3], axes[0, 4], after[0, 4] = anatomy.flexion[1], anatomy.abduction[1], anatomy.unrest[1]
+    to_turns[2, 0, 3] = to_turns[3, 0, 4] = 1
+    skew = (axes @ _SKEW).view(5, TURNS, 3, 3)
+    outer = axes[..., None] * axes[..., None, :]
+    there = axes.norm(dim=-1)[..., None, None] > 0
+    identity = torch.eye(3, dtype=torch.float64).expand_as(outer)
+    parts = torch.stack([torch.where(there, outer, identity), torch.where(there, identity - outer, 0 * outer), skew])
+    return to_turns.flatten(1), at_zero.flatten(), axes, (parts @ after).view(3, 5 * TURNS, 9)
+
+
+def _arms(model: HandModel, calibrated: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields ``arms``, ``palm_arms`` and ``palm``."""
+    joints = torch.cat([model.joint_template[..., None], model.joint_shape_dirs], dim=-1)  # [16, 3, 1 + S]
+    joints = joints - joints[:1]
+    vertices = torch.cat([model.template[..., None], model.shape_dirs], dim=-1)[model.tip_vertices]
+    vertices = vertices - torch.cat([model.joint_template[:1, :, None], model.joint_shape_dirs[:1]], dim=-1)
+    arms = torch.zeros(5, 4, 3, 5, joints.shape[-1], dtype=torch.float64)
+    palm_arms = torch.zeros(5, 4, 3, 5, dtype=torch.float64)
+    offsets = landmark_offsets(model.name) if calibrated else torch.zeros(21, 2, 3, dtype=torch.float64)
+    for finger, landmarks in enumerate(FINGERS.values()):
+        chain = joints[1 + 3 * finger : 4 + 3 * finger]
+        bones = torch.cat([chain[:1], chain.diff(dim=0)])
+        for joint in range(3):
+            for bone in range(joint + 1):
+                arms[finger, bone, :, joint] = bones[bone]
+        weights = _tip_weights(model, finger)
+        for bone, weight in enumerate(weights):  # linear blend skinning of the tip's vertex
+            start = joints[0] if bone == 0 else chain[bone - 1]
+            arms[finger, bone, :, 3] += weight * (vertices[finger] - start)
+            for before in range(bone):
+                arms[finger, before, :, 3] += weight * bones[before]
+        for place, landmark in enumerate((*landmarks, 0)):
+            for carriers, offset in ((OWN_BONE, offsets[landmark, 0]), (PARENT_BONE, offsets[landmark, 1])):
+                bone = carriers[landmark]
+                palm_arms[finger, 0 if bone == 0 else bone - 3 * finger, :, place] += offset
+    return arms, palm_arms, joints[RIG_JOINTS.index(MIDDLE_KNUCKLE)]
+
+
+def _tip_weights(model: HandModel, finger: int) -> list[float]:
+    """Skinning weights of a tip on the wrist and its finger's three bones; other fingers' go to the wrist."""
+    weights = model.weights[model.tip_vertices[finger]]
+    own = weights[1 + 3 * finger : 4 + 3 * finger].tolist()
+    return [1 - sum(own), *own]
 
 
 @functools.lru_cache(maxsize=1)
