@@ -45,7 +45,7 @@ class HandModel:
     weights: Tensor
     """[V, 16] skinning weights, at least 0, rows sum to 1."""
     parents: tuple[int, ...]
-    """16 parents in rig order, wrist = -1."""
+    """16 parents in rig order, wrist = -1: always ``joints.RIG_PARENTS``."""
     tip_vertices: Tensor
     """[5] int64, the vertex at the end of each finger, thumb to little finger."""
     pose_dirs: Tensor | None
@@ -55,9 +55,29 @@ class HandModel:
     regions: dict[str, Tensor] = field(default_factory=dict)
     """Named sets of vertex indices, int64: ``nails``, ``forearm``, ``palm``. May be empty."""
 
+    def __post_init__(self):
+        if tuple(self.parents) != RIG_PARENTS:
+            raise ValueError("A hand model's joints are a wrist and five fingers of three, thumb to little finger.")
+
     @property
     def shape_count(self) -> int:
         return self.shape_dirs.shape[-1]
+
+    @property
+    def posing(self) -> Posing:
+        """The tensors laid out for posing; made once, unless gradients are wanted for them."""
+        tensors = (self.template, self.shape_dirs, self.joint_template, self.joint_shape_dirs, self.weights)
+        if any(value.requires_grad for value in tensors) or (
+            self.pose_dirs is not None and self.pose_dirs.requires_grad
+        ):
+            return _lay_out(self)
+        return self._posing
+
+    @functools.cached_property
+    def _posing(self) -> Posing:
+        # Outside of a caller's inference mode: kept for callers who need gradients, too.
+        with torch.inference_mode(False), torch.no_grad():
+            return _lay_out(self)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> HandModel:
         """On ``device``, floating point tensors in ``dtype`` (unchanged if None); itself if it is so already."""
@@ -71,6 +91,29 @@ class HandModel:
         if all(moved[name] is tensors[name] for name in tensors):
             return self
         return dataclasses.replace(self, **moved, regions={key: move(value) for key, value in self.regions.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Posing:
+    """A hand model's numbers as ``pose_hand`` multiplies them: one product gives vertices and joints at rest."""
+
+    template: Tensor
+    """[3 V + 48] the template's x, then its y, then its z; then the 16 joints."""
+    directions: Tensor
+    """[S, 3 V + 48], or [S + 135, 3 V + 48] with pose correctives."""
+    weights: Tensor
+    """[16, V]."""
+
+
+def _lay_out(model: HandModel) -> Posing:
+    directions = torch.cat([model.shape_dirs.permute(2, 1, 0).flatten(1), model.joint_shape_dirs.flatten(0, 1).mT], 1)
+    if model.pose_dirs is not None:
+        correctives = model.pose_dirs.permute(2, 1, 0).flatten(1)
+        joints = correctives.new_zeros(len(correctives), directions.shape[1] - correctives.shape[1])
+        directions = torch.cat([directions, torch.cat([correctives, joints], dim=1)])
+    template = torch.cat([model.template.mT.flatten(), model.joint_template.flatten()])
+    weights = model.weights / model.weights.sum(dim=1, keepdim=True)  # to one in this type of number, not in another
+    return Posing(template, directions.contiguous(), weights.mT.contiguous())
 
 
 _REGISTERED: dict[str, HandModel] = {}

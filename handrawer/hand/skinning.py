@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from .joints import RIG_JOINTS, TIP_JOINTS
-from .model import HandModel
+from .model import HandModel, Posing
+
+FINGERS, BONES = 5, 3  # the rig after the wrist, in its order
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,28 @@ def pose_hand(
         left: [B] bool, whether the hand is a left one.
     """
     _check(model, rotations, shape, orientation, translation, left)
-    rest = model.template + torch.einsum("vcs,bs->bvc", model.shape_dirs, shape)
-    rest_joints = model.joint_template + torch.einsum("jcs,bs->bjc", model.joint_shape_dirs, shape)
-    if model.pose_dirs is not None:
-        identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-        features = rearrange(rotations - identity, "b j r c -> b (j r c)")
-        rest = rest + torch.einsum("vcp,bp->bvc", model.pose_dirs, features)
-    turned, joints = _forward_kinematics(rotations, rest_joints, model.parents)
-    vertices = _blend(rest, rest_joints, turned, joints, model.weights)
-
-    root = joints[:, :1]  # a shape may move the wrist; translation says where it lies
+    constants = model.posing
+    rest, rest_joints = _at_rest(model, constants, rotations, shape)
     mirror = torch.ones_like(translation)
     mirror[:, 0] = torch.where(left, -1.0, 1.0).to(mirror.dtype)
-    placed = orientation * mirror[:, None, :]
-    vertices = torch.einsum("bij,bvj->bvi", placed, vertices - root) + translation[:, None]
-    joints = torch.einsum("bij,bkj->bki", placed, joints - root) + translation[:, None]
-    turned = torch.einsum("bij,bkjl,bl->bkil", placed, turned, mirror)
-    return PosedHand(vertices, _with_tips(joints, vertices, model.tip_vertices), turned)
+    # The mirrored hand's placing goes into the joints' motions, not over the vertices again.
+    turned, joints = _forward_kinematics(rotations, rest_joints, orientation * mirror[:, None, :], translation)
+    vertices = _blend(rest, rest_joints, turned, joints, constants.weights)
+    tips = vertices.index_select(2, model.tip_vertices).mT
+    return PosedHand(
+        vertices=vertices.mT.contiguous(), joints=_with_tips(joints, tips), rotations=turned * mirror[:, None, None, :]
+    )
+
+
+def _at_rest(model: HandModel, constants: Posing, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Vertices [B, 3, V] and joints [B, 16, 3] before they turn: template, shape, correctives, in one product."""
+    coefficients = shape
+    if model.pose_dirs is not None:
+        identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        coefficients = torch.cat([shape, (rotations - identity).flatten(1)], dim=1)
+    moved = torch.addmm(constants.template, coefficients, constants.directions)
+    count = 3 * len(model.template)
+    return moved[:, :count].unflatten(1, (3, -1)), moved[:, count:].unflatten(1, (16, 3))
 
 
 def _check(model: HandModel, rotations, shape, orientation, translation, left) -> None:
@@ -75,35 +80,43 @@ def _check(model: HandModel, rotations, shape, orientation, translation, left) -
             raise ValueError(f"pose_hand: {name} has shape {tuple(value.shape)}, expected {size}.")
 
 
-def _forward_kinematics(rotations: Tensor, rest_joints: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Global rotations [B, 16, 3, 3] and joint positions [B, 16, 3], the wrist kept as it is at rest."""
-    batch = rotations.shape[0]
-    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device).expand(batch, 3, 3)
-    turned, joints = [identity], [rest_joints[:, 0]]
-    for joint in range(1, len(parents)):
-        parent = parents[joint]
-        offset = rest_joints[:, joint] - rest_joints[:, parent]
-        joints.append(joints[parent] + torch.einsum("bij,bj->bi", turned[parent], offset))
-        turned.append(turned[parent] @ rotations[:, joint - 1])
-    return torch.stack(turned, dim=1), torch.stack(joints, dim=1)
+def _forward_kinematics(
+    rotations: Tensor, rest_joints: Tensor, placed: Tensor, translation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Global linear maps [B, 16, 3, 3] and positions [B, 16, 3] of the joints, rig order, the five fingers at once.
+
+    ``placed`` [B, 3, 3] is what the wrist's is, a reflection for a left hand.
+    """
+    bones = rotations.unflatten(1, (FINGERS, BONES))
+    at = rest_joints[:, 1:].unflatten(1, (FINGERS, BONES))
+    wrist = placed[:, None]
+    first = wrist @ bones[:, :, 0]
+    second = first @ bones[:, :, 1]
+    third = second @ bones[:, :, 2]
+    offsets = torch.stack([at[:, :, 0] - rest_joints[:, :1], at[:, :, 1] - at[:, :, 0], at[:, :, 2] - at[:, :, 1]], 2)
+    turned = torch.stack([first, second, third], dim=2)
+    carriers = torch.stack([wrist.expand_as(first), first, second], dim=2)
+    steps = (carriers @ offsets[..., None])[..., 0].cumsum(dim=2)
+    joints = translation[:, None] + steps.flatten(1, 2)
+    return torch.cat([wrist, turned.flatten(1, 2)], dim=1), torch.cat([translation[:, None], joints], dim=1)
 
 
 def _blend(rest: Tensor, rest_joints: Tensor, turned: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-    """Linear blend skinning: every vertex moves by the weighted mean of its joints' rigid motions."""
-    shift = joints - torch.einsum("bkij,bkj->bki", turned, rest_joints)
+    """Linear blend skinning [B, 3, V]: every vertex moves by the weighted mean of its joints' rigid motions.
+
+    Vertices come last, so that every step runs over long rows.
+    """
+    shift = joints - (turned @ rest_joints[..., None])[..., 0]
     motion = torch.cat([turned, shift[..., None]], dim=-1)
-    per_vertex = rearrange(weights @ rearrange(motion, "b k i j -> b k (i j)"), "b v (i j) -> b v i j", i=3, j=4)
-    return torch.einsum("bvij,bvj->bvi", per_vertex[..., :3], rest) + per_vertex[..., 3]
+    by_x, by_y, by_z, shifted = (motion.flatten(2).mT @ weights).unflatten(1, (3, 4)).unbind(dim=2)
+    x, y, z = rest[:, None].unbind(dim=2)
+    return torch.addcmul(shifted, by_x, x).addcmul(by_y, y).addcmul(by_z, z)
 
 
-def _with_tips(joints: Tensor, vertices: Tensor, tip_vertices: Tensor) -> Tensor:
-    """The 21 joints from the 16 rig joints and the fingertips' vertices."""
-    tips = vertices[:, tip_vertices]
-    everything = torch.cat([joints, tips], dim=1)
-    order = [0] * (len(RIG_JOINTS) + len(TIP_JOINTS))
-    for place, joint in enumerate(RIG_JOINTS + TIP_JOINTS):
-        order[joint] = place
-    return everything[:, order]
+def _with_tips(joints: Tensor, tips: Tensor) -> Tensor:
+    """The 21 joints [B, 21, 3] from the 16 rig joints and the five fingertips [B, 5, 3]."""
+    fingers = torch.cat([joints[:, 1:].unflatten(1, (FINGERS, BONES)), tips[:, :, None]], dim=2)
+    return torch.cat([joints[:, :1], fingers.flatten(1, 2)], dim=1)
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:

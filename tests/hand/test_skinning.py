@@ -1,5 +1,6 @@
 """Posing: rigid motions, mirroring, batches, gradients, and rotation vectors there and back."""
 
+import dataclasses
 import math
 
 import pytest
@@ -170,3 +171,65 @@ def test_rotation_gradients_are_finite_at_zero():
     matrix = torch.eye(3, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(matrix_to_axis_angle(matrix)[0], matrix)
     assert gradient.tolist() == [[0, 0, 0], [0, 0, -0.5], [0, 0.5, 0]]
+
+
+def naive(model, rotations, shape, orientation, translation, left):
+    """The definition, joint by joint and vertex by vertex in words: MANO (Romero et al. 2017), equations 2 to 5."""
+    vertices = model.template + torch.einsum("vcs,bs->bvc", model.shape_dirs, shape)
+    rest = model.joint_template + torch.einsum("jcs,bs->bjc", model.joint_shape_dirs, shape)
+    if model.pose_dirs is not None:
+        features = (rotations - torch.eye(3).to(rotations)).flatten(1)
+        vertices = vertices + torch.einsum("vcp,bp->bvc", model.pose_dirs, features)
+    turned, places = [torch.eye(3).to(rotations).expand(len(left), 3, 3)], [rest[:, 0]]
+    for joint in range(1, 16):
+        parent = model.parents[joint]
+        offset = rest[:, joint] - rest[:, parent]
+        places.append(places[parent] + (turned[parent] @ offset[..., None])[..., 0])
+        turned.append(turned[parent] @ rotations[:, joint - 1])
+    moved = torch.zeros_like(vertices)
+    for joint in range(16):
+        rigid = (vertices - rest[:, joint, None]) @ turned[joint].mT + places[joint][:, None]
+        moved = moved + model.weights[:, joint, None] * rigid
+    mirror = torch.where(left[:, None, None], MIRROR, torch.ones(3).to(MIRROR)).to(vertices)
+    place = torch.stack(places, dim=1)
+    moved, place = (((x - rest[:, :1]) * mirror) @ orientation.mT + translation[:, None] for x in (moved, place))
+    return moved, place
+
+
+@pytest.mark.parametrize("correctives", [False, True])
+def test_equals_the_definition(correctives: bool):
+    model = MODEL
+    if correctives:
+        generator = torch.Generator().manual_seed(3)
+        dirs = 1e-3 * torch.randn(len(MODEL.template), 3, 135, generator=generator, dtype=torch.float64)
+        model = dataclasses.replace(MODEL, pose_dirs=dirs)
+    given_ = random_input(6)
+    posed = pose_hand(model, **given_)
+    vertices, joints = naive(model, **given_)
+    assert torch.allclose(posed.vertices, vertices, atol=1e-7)  # the file's weights are float32
+    assert torch.allclose(posed.joints[:, list(RIG_JOINTS)], joints, atol=1e-12)
+
+
+def test_gradients_reach_the_model_too():
+    """The numbers laid out for posing are kept with the model, but not where they are to be learned."""
+    learned = dataclasses.replace(MODEL, template=MODEL.template.clone().requires_grad_())
+    for _ in range(2):
+        learned.template.grad = None
+        pose_hand(learned, **random_input(2)).vertices.sum().backward()
+        assert learned.template.grad is not None and float(learned.template.grad.abs().min()) > 0
+    assert MODEL.posing is MODEL.posing
+
+
+def test_a_model_first_used_in_inference_mode_can_be_fitted_later():
+    model = dataclasses.replace(MODEL)
+    with torch.inference_mode():
+        pose_hand(model, **random_input(1))
+    given_ = random_input(1)
+    shape = given_["shape"].clone().requires_grad_()
+    pose_hand(model, **{**given_, "shape": shape}).vertices.square().sum().backward()
+    assert shape.grad is not None and float(shape.grad.abs().max()) > 0
+
+
+def test_another_tree_of_joints_is_refused():
+    with pytest.raises(ValueError, match="five fingers of three"):
+        dataclasses.replace(MODEL, parents=(-1, *range(15)))
