@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from ..hand.hands import Frame, Hands
 from ..hand.model import HandModel
-from .rasterise import NEAR, Covered, interpolate_covered, rasterise_covered
+from .depth import Brightness, brightness, check_depth, nearness
+from .drawing import Crop, Layer, draw_layers, hand_windows, parts_of
+from .rasterise import Covered, interpolate_covered
 from .scene import Scene, build_scene, frames_of
 
 LAYERS = ("depth", "normals", "parts", "mask", "visible")
 
-FAR_VALUE = 0.2
-"""Brightness of the farthest point of a hand in a depth picture, so that it stands out from the black background."""
+ANTIALIAS = 2
+MAX_SAMPLES = 2**22
 
 NORMAL_SIGNS = {"bae": (-1.0, -1.0, -1.0), "opengl": (1.0, -1.0, -1.0)}
 """Signs that turn a normal of the camera frame (x right, y down, z away) into red, green and blue."""
@@ -70,12 +70,13 @@ def render_layers(
     width: int | None = None,
     height: int | None = None,
     *,
-    antialias: int = 2,
+    antialias: int = ANTIALIAS,
     depth_range: str | tuple[float, float] = "picture",
+    depth_curve: str = "inverse",
     normals: str = "bae",
     models: Mapping[str, HandModel] | None = None,
     device: torch.device | str | None = None,
-    max_samples: int = 2**22,
+    max_samples: int = MAX_SAMPLES,
 ) -> dict:
     """Draw the wanted layers of the enabled hands: a dict from the layer's name to what Maps holds under it.
 
@@ -83,42 +84,80 @@ def render_layers(
     layers         any of LAYERS; what is not asked for costs nothing
     width, height  pixels of the pictures; hands of a picture of another size are placed in it uniformly, centred, as
                    a whole. None: the size of the hands' own picture
-    antialias      samples a pixel along each axis, 1 to 8, averaged by area. 1 gives hard edges and pure part colours
+    antialias      samples a pixel along each axis, 1 to 8, averaged by area, where an outline passes or a part ends;
+                   one sample serves all other pixels. 1 gives hard edges and pure part colours
     depth_range    which depths run from FAR_VALUE (far) to 1 (near): those of all hands of a "picture" (hands keep
-                   their distance to each other), of each "hand" (all detail of every hand), of all pictures of the
-                   "batch" (a video does not flicker), or a pair (near, far) in metres. Between them the brightness is
-                   linear in 1 / depth, as the depth networks behind ControlNet's pictures predict it. Where hands have
-                   an order of their own (z_order), those in front are moved nearer until they are, so that the picture
-                   tells one story; not with a pair, which stays as given
+                   their distance to each other, as in the pictures that depth ControlNets were trained with), of each
+                   "hand" (all detail of every hand: what is visible of it, were it alone, as HandRefiner's ControlNet
+                   was trained), of all pictures of the "batch" (a video does not flicker), or a pair (near, far) in
+                   metres. Where hands have an order of their own (z_order), those in front are moved nearer until they
+                   are, so that the picture tells one story; not with a pair, which stays as given
+    depth_curve    how brightness runs between: "inverse", linear in 1 / depth, as the depth networks behind
+                   ControlNet's pictures predict it; or "linear" in the depth itself, as in the pictures that
+                   HandRefiner and the MeshGraphormer node draw: 1 - 0.8 (d - near) / (far - near)
     normals        "bae", the colours of ControlNet 1.1's normal_bae: blue to the viewer, red to the left of the
                    picture, green up; or "opengl", the same with red to the right
     models         hand models by name, for hands of another model than "open"
-    max_samples    pictures are drawn in bands of at most this many samples, which bounds the memory
+    device         where to draw (None: where the hands' vertices are); the pictures are made there
+    max_samples    pictures are drawn in bands of at most this many pixels or samples, which bounds the memory
 
     No hands give black pictures (normals: NORMAL_BACKGROUND). Raises ValueError for an unknown option or layer.
     """
-    wanted = tuple(layers)
-    _check(wanted, antialias, depth_range, normals)
+    wanted = tuple(dict.fromkeys(layers))
+    _check(wanted, antialias, normals)
+    check_depth(depth_range, depth_curve)
     frames = frames_of(hands, width, height)
+    if device is None:
+        device = next((hand.vertices.device for frame in frames for hand in frame.hands if hand.enabled), "cpu")
     scenes = [build_scene(frame, models, device) for frame in frames]
-    ranges = _brightness(scenes, depth_range)
-    pictures = []
-    for frame, scene, brightness in zip(frames, scenes, ranges, strict=True):
-        picture = _blank(wanted, frame, scene)
-        for top, left, covered in _bands(scene, antialias, max_samples):
-            values = _resolve(covered, scene, wanted, brightness, normals)
-            for name, samples in values.items():
-                band = _average(samples, antialias)
-                picture[name][:, top : top + band.shape[1], left : left + band.shape[2]] = band
-        if "visible" in picture:
-            full = torch.zeros(len(frame.hands), frame.height, frame.width, device=picture["visible"].device)
-            full[list(scene.places)] = picture["visible"]
-            picture["visible"] = full
-        pictures.append(picture)
-    return {name: _gather(name, [picture[name] for picture in pictures], frames) for name in wanted}
+    ranges = brightness(scenes, depth_range, depth_curve) if "depth" in wanted else [None] * len(scenes)
+    height, width = (frames[0].height, frames[0].width) if frames else (1, 1)
+    pictures: dict = {name: [] for name in wanted if name == "visible"}
+    for name in wanted:
+        if name != "visible":
+            colours = (3,) if name in ("normals", "parts") else ()
+            pictures[name] = torch.zeros(len(frames), height, width, *colours, device=device)
+    for place, (frame, scene, bright) in enumerate(zip(frames, scenes, ranges, strict=True)):
+        crops: list[Crop] = []
+        if "visible" in wanted:
+            visible = torch.zeros(len(frame.hands), height, width, device=device)
+            pictures["visible"].append(visible)
+            crops = _crops(scene, visible)
+        into = {name: pictures[name][place] for name in wanted if name != "visible"}
+        draw_layers(scene, _layers(scene, into, bright, depth_curve, normals), into, crops, antialias, max_samples)
+    return pictures
 
 
-def _check(layers: Sequence[str], antialias: int, depth_range, normals: str) -> None:
+def render_crops(
+    frame: Frame,
+    layers: Iterable[str] = (),
+    *,
+    antialias: int = ANTIALIAS,
+    normals: str = "bae",
+    models: Mapping[str, HandModel] | None = None,
+    device: torch.device | str | None = None,
+    max_samples: int = MAX_SAMPLES,
+) -> tuple[dict[str, Tensor], list[Crop | None]]:
+    """What is visible of each hand of one picture, cut out: many hands of a large picture stay small.
+
+    layers  further ones to draw in the same go, "normals", "parts" or "mask", [H, W, 3] or [H, W] each
+    The crops have the places of the list of hands, None for a hand that is disabled or out of the picture. Other
+    arguments as in render_layers.
+    """
+    wanted = tuple(dict.fromkeys(layers))
+    _check(wanted, antialias, normals)
+    scene = build_scene(frame, models, device)
+    size, where = (frame.height, frame.width), scene.pixels.device
+    into = {name: torch.zeros(*size, *((3,) if name != "mask" else ()), device=where) for name in wanted}
+    crops = _crops(scene, None)
+    draw_layers(scene, _layers(scene, into, None, "inverse", normals), into, crops, antialias, max_samples)
+    found: list[Crop | None] = [None] * len(frame.hands)
+    for place, crop in zip(scene.places, crops, strict=True):
+        found[place] = crop if crop.share.numel() else None
+    return into, found
+
+
+def _check(layers: Sequence[str], antialias: int, normals: str) -> None:
     for layer in layers:
         if layer not in LAYERS:
             raise ValueError(f'There is no layer "{layer}": choose from {", ".join(LAYERS)}.')
@@ -126,168 +165,57 @@ def _check(layers: Sequence[str], antialias: int, depth_range, normals: str) -> 
         raise ValueError(f"antialias must be 1 to 8 samples along each axis, not {antialias}.")
     if normals not in NORMAL_SIGNS:
         raise ValueError(f'There is no normal convention "{normals}": choose from {", ".join(NORMAL_SIGNS)}.')
-    if isinstance(depth_range, str):
-        if depth_range not in ("picture", "hand", "batch"):
-            raise ValueError(f'depth_range must be "picture", "hand", "batch" or (near, far), not "{depth_range}".')
-    elif not 0 < depth_range[0] < depth_range[1]:
-        raise ValueError(f"depth_range must be (near, far) in metres with 0 < near < far, not {depth_range}.")
 
 
-def _brightness(scenes: Sequence[Scene], depth_range: str | tuple[float, float]) -> list[tuple[Tensor, Tensor]]:
-    """For each scene ([N] factor, [N] offset): the brightness of a sample of mesh n is factor / depth + offset."""
-    extents = []
-    for scene in scenes:
-        depth = F.pad(scene.vertices[..., 2], (0, 1))  # a vertex never seen: without hands there are none
-        seen = depth > NEAR
-        low = torch.where(seen, 1 / depth, torch.inf).amin(1)
-        high = torch.where(seen, 1 / depth, -torch.inf).amax(1)
-        shift = torch.zeros_like(low)
-        if scene.order is not None and isinstance(depth_range, str):
-            shift = _shifts(low, high, scene.order)
-        extents.append((low + shift, high + shift, shift))
-    if not isinstance(depth_range, str):
-        near, far = depth_range
-        extents = [(torch.full_like(s, 1 / far), torch.full_like(s, 1 / near), s) for _, _, s in extents]
-    elif depth_range != "hand":
-        groups = [extents] if depth_range == "batch" else [[extent] for extent in extents]
-        extents = [extent for group in groups for extent in _joined(group)]
-    result = []
-    for low, high, shift in extents:
-        size = high - low
-        # A hand without any depth (seen is one plane) is as near as can be.
-        flat = ~(size > 1e-6)
-        factor = torch.where(flat, 0, (1 - FAR_VALUE) / size)
-        result.append((factor, torch.where(flat, 1, FAR_VALUE + factor * (shift - low))))
-    return result
+def _crops(scene: Scene, visible: Tensor | None) -> list[Crop]:
+    """One for each mesh, to be filled: views of visible [hands, H, W], or tensors of their own."""
+    crops = []
+    for place, box in zip(scene.places, hand_windows(scene), strict=True):
+        left, top, right, bottom = box or (0, 0, 0, 0)
+        rows, columns = slice(top, bottom), slice(left, right)
+        if visible is None:
+            share = torch.zeros(bottom - top, right - left, device=scene.pixels.device)
+        else:
+            share = visible[place, rows, columns]
+        crops.append(Crop(rows, columns, share))
+    return crops
 
 
-def _joined(group: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    lows, highs = torch.cat([low for low, _, _ in group]), torch.cat([high for _, high, _ in group])
-    if not lows.numel():
-        return group
-    return [(lows.amin().expand_as(s), highs.amax().expand_as(s), s) for _, _, s in group]
-
-
-def _shifts(low: Tensor, high: Tensor, order: Tensor) -> Tensor:
-    """What to add to 1 / depth of each hand so that no hand of a lower order is farther than one of a higher order."""
-    shift = torch.zeros_like(low)
-    behind = torch.full((), -torch.inf, device=low.device)
-    for rank in torch.unique(order).flip(0):
-        mine = order == rank
-        step = (behind - low[mine].amin()).clamp(min=0)
-        shift[mine] = step
-        behind = torch.maximum(behind, high[mine].amax() + step)
-    return shift
-
-
-def _blank(layers: Sequence[str], frame: Frame, scene: Scene) -> dict[str, Tensor]:
-    """Channels first: [C, H, W] for each layer, as the background is."""
-    channels = {"depth": 1, "normals": 3, "parts": 3, "mask": 1, "visible": len(scene.places)}
-    device = scene.vertices.device
-    blank = {name: torch.zeros(channels[name], frame.height, frame.width, device=device) for name in layers}
-    if "normals" in blank:
-        blank["normals"] += torch.tensor(NORMAL_BACKGROUND, device=device)[:, None, None]
-    return blank
-
-
-def _bands(scene: Scene, antialias: int, max_samples: int) -> Iterator[tuple[int, int, Covered]]:
-    """Rasterise the part of the picture that the hands can touch, band by band: top and left in pixels, samples."""
-    window = _window(scene)
-    if window is None:
-        return
-    left, top, right, bottom = window
-    step = max(1, max_samples // ((right - left) * antialias**2))
-    meshes = scene.vertices.shape[0]
-    for start in range(top, bottom, step):
-        stop = min(start + step, bottom)
-        corner = torch.tensor([left, start, 0.0], device=scene.pixels.device)
-        scale = torch.tensor([antialias, antialias, 1.0], device=scene.pixels.device)
-        covered = rasterise_covered(
-            (scene.pixels - corner) * scale,
-            scene.faces,
-            torch.zeros(meshes, dtype=torch.int64, device=scene.pixels.device),
-            1,
-            (stop - start) * antialias,
-            (right - left) * antialias,
-            cull="back",
-            order=scene.order,
-        )
-        yield start, left, covered
-
-
-def _window(scene: Scene) -> tuple[int, int, int, int] | None:
-    """left, top, right, bottom in whole pixels around all that can be drawn, or None."""
-    points = scene.pixels[(scene.pixels[..., 2] > NEAR) & torch.isfinite(scene.pixels).all(-1)]
-    if not points.shape[0]:
-        return None
-    size = torch.tensor([scene.width, scene.height], device=points.device)
-    low = torch.minimum(points[:, :2].amin(0).floor().clamp(min=0), size)
-    high = torch.minimum(points[:, :2].amax(0).ceil().clamp(min=0), size)
-    if not (high > low).all():
-        return None
-    (left, top), (right, bottom) = low.int().tolist(), high.int().tolist()
-    return left, top, right, bottom
-
-
-def _resolve(covered: Covered, scene: Scene, layers: Sequence[str], brightness, convention: str) -> dict[str, Tensor]:
-    """The samples of each layer, [C, h, w]."""
-    values: dict[str, Tensor] = {}
-    for name in layers:
-        if name == "depth":
-            factor, offset = (one.index_select(0, covered.mesh) for one in brightness)
-            values[name] = covered.spread(torch.addcdiv(offset, factor, covered.depth).clamp_(0, 1))
+def _layers(
+    scene: Scene, names: Iterable[str], bright: Brightness | None, curve: str, convention: str
+) -> dict[str, Layer]:
+    device = scene.pixels.device
+    made: dict[str, Layer] = {}
+    for name in names:
+        if name == "depth" and bright is not None:
+            made[name] = Layer(_depth(bright, curve))
         elif name == "normals":
-            normals = interpolate_covered(covered, scene.normals(), scene.faces)
-            length = torch.sqrt(normals[0] ** 2 + normals[1] ** 2 + normals[2] ** 2).clamp_(min=1e-12)
-            values[name] = torch.cat(
-                [
-                    covered.spread((channel / length).mul_(0.5 * sign).add_(0.5), background)
-                    for channel, sign, background in zip(
-                        normals, NORMAL_SIGNS[convention], NORMAL_BACKGROUND, strict=True
-                    )
-                ]
-            )
+            made[name] = Layer(_normals(scene, convention), NORMAL_BACKGROUND)
         elif name == "parts":
-            parts = _parts(covered, scene)
-            colours = torch.tensor(PART_COLOURS, device=parts.device)
-            values[name] = torch.cat(
-                [covered.spread(channel.index_select(0, parts)) for channel in colours.T.contiguous()]
+            colours = torch.tensor(PART_COLOURS, device=device)
+            made[name] = Layer(
+                lambda covered, colours=colours: colours.index_select(0, parts_of(covered, scene)), (0.0,) * 3
             )
         elif name == "mask":
-            values[name] = covered.spread(torch.ones_like(covered.depth))
-        elif name == "visible":
-            mesh = covered.spread(covered.mesh, -1)
-            values[name] = (mesh == torch.arange(len(scene.places), device=mesh.device)[:, None, None]).to(
-                torch.float32
-            )
+            made[name] = Layer(lambda covered: torch.ones_like(covered.depth))
+    return made
+
+
+def _depth(bright: Brightness, curve: str) -> Callable[[Covered], Tensor]:
+    def values(covered: Covered) -> Tensor:
+        factor, offset = (one if len(one) == 1 else one.index_select(0, covered.mesh) for one in bright)
+        return torch.addcmul(offset, factor, nearness(covered.depth, curve)).clamp_(0, 1)
+
     return values
 
 
-def _parts(covered: Covered, scene: Scene) -> Tensor:
-    """[M] int64, the rig joint that the surface follows most at each drawn pixel."""
-    corners = scene.weights.argmax(1)[scene.faces]
-    # Where the corners of a face agree so does its inside; only the others need their weights mixed.
-    mixed = (corners != corners[:, :1]).any(1)
-    parts = corners[:, 0].index_select(0, covered.face)
-    some = torch.nonzero(mixed.index_select(0, covered.face)).squeeze(1)
-    border = covered.select(some)
-    return parts.index_copy(0, some, interpolate_covered(border, scene.weights, scene.faces).argmax(0))
+def _normals(scene: Scene, convention: str) -> Callable[[Covered], Tensor]:
+    of_vertices = scene.normals()
+    half = 0.5 * torch.tensor(NORMAL_SIGNS[convention], device=of_vertices.device)
 
+    def values(covered: Covered) -> Tensor:
+        normals = interpolate_covered(covered, of_vertices, scene.faces)
+        length = torch.sqrt(normals[0] ** 2 + normals[1] ** 2 + normals[2] ** 2).clamp_(min=1e-12)
+        return (normals / length).mul_(half[:, None]).add_(0.5).T
 
-def _average(samples: Tensor, antialias: int) -> Tensor:
-    """[C, h * antialias, w * antialias] to [C, h, w]; sums of whole rows first, three times as quick as avg_pool2d."""
-    rows = samples[:, ::antialias]
-    for k in range(1, antialias):
-        rows = rows + samples[:, k::antialias]
-    columns = rows[..., ::antialias]
-    for k in range(1, antialias):
-        columns = columns + rows[..., k::antialias]
-    return columns / antialias**2
-
-
-def _gather(name: str, pictures: list[Tensor], frames: Sequence[Frame]):
-    if name == "visible":
-        return pictures
-    if not pictures:
-        return torch.zeros(0, 1, 1, 3) if name in ("normals", "parts") else torch.zeros(0, 1, 1)
-    return rearrange(pictures, "b c h w -> b h w c") if name in ("normals", "parts") else torch.cat(pictures)
+    return values

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..hand.hands import Frame, Hand, Hands
 from ..hand.model import HandModel
-from .maps import render_layers
+from .drawing import Crop
+from .maps import render_crops
 from .masks import dilate
 from .pictures import font
 from .scene import frames_of
@@ -48,46 +51,52 @@ def draw_overlay(
         hands, _ = hands.for_batch(count)
     result = pictures[..., :3].to(torch.float32).expand(-1, -1, -1, 3).clone()
     for place, frame in enumerate(frames_of(hands, width, height)):
-        # One picture at a time: the masks of all hands of a long batch would not fit into memory.
-        layers = render_layers(frame, ("normals", "visible"), normals="opengl", models=models, device=pictures.device)
-        _draw(result[place], frame, layers["normals"][0], layers["visible"][0], opacity, outline)
+        layers, crops = render_crops(frame, ("normals",), normals="opengl", models=models, device=pictures.device)
+        _draw(result[place], frame, layers["normals"], crops, opacity, outline)
         if badges:
-            _label(result[place], frame, layers["visible"][0])
+            _label(result[place], frame, crops)
     return result
 
 
-def _draw(canvas: Tensor, frame: Frame, normals: Tensor, visible: Tensor, opacity: float, outline: bool) -> None:
+def _draw(
+    canvas: Tensor, frame: Frame, normals: Tensor, crops: list[Crop | None], opacity: float, outline: bool
+) -> None:
     light = torch.tensor(LIGHT, device=canvas.device)
-    line = max(1.0, min(frame.width, frame.height) / 400)
-    drawn = [(place, hand, _around(hand, frame, line)) for place, hand in enumerate(frame.hands) if hand.enabled]
-    for place, hand, part in drawn:
+    drawn = [(hand, crop) for hand, crop in zip(frame.hands, crops, strict=True) if crop is not None]
+    for hand, crop in drawn:
+        part = (crop.rows, crop.columns)
         colour = torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
         shade = 0.3 + 0.75 * ((2 * normals[part] - 1) @ light).clamp(min=0)[..., None]
-        share = (opacity * visible[place][part])[..., None]
-        canvas[part] = torch.lerp(canvas[part], (shade * colour).clamp(0, 1), share.expand_as(canvas[part]))
+        canvas[part] = torch.lerp(canvas[part], (shade * colour).clamp(0, 1), opacity * crop.share[..., None])
     if not outline:
         return
-    for place, hand, part in drawn:
-        share = visible[place][part]
+    line = max(1.0, min(frame.width, frame.height) / 400)
+    for hand, crop in drawn:
+        part, share = _grown(crop, frame, math.ceil(line))
         rim = (dilate(share, line) - share)[..., None]
         dark = 0.25 * torch.tensor(SIDE_COLOURS[hand.side], device=canvas.device)
-        canvas[part] = torch.lerp(canvas[part], dark.expand_as(canvas[part]), rim.expand_as(canvas[part]))
+        canvas[part] = torch.lerp(canvas[part], dark.expand_as(canvas[part]), rim)
 
 
-def _around(hand: Hand, frame: Frame, line: float) -> tuple[slice, slice]:
-    """Rows and columns of the picture that hold the hand and its outline."""
-    size = torch.tensor([frame.width, frame.height])
-    low = (hand.box[:2] * size - line - 1).clamp(min=0).minimum(size).int().tolist()
-    high = (hand.box[2:] * size + line + 2).clamp(min=0).minimum(size).int().tolist()
-    return slice(low[1], high[1]), slice(low[0], high[0])
+def _grown(crop: Crop, frame: Frame, by: int) -> tuple[tuple[slice, slice], Tensor]:
+    """The crop with so many pixels more on every side, where the picture has them: rows and columns, shares."""
+    rows = slice(max(0, crop.rows.start - by), min(frame.height, crop.rows.stop + by))
+    columns = slice(max(0, crop.columns.start - by), min(frame.width, crop.columns.stop + by))
+    margins = (
+        crop.columns.start - columns.start,
+        columns.stop - crop.columns.stop,
+        crop.rows.start - rows.start,
+        rows.stop - crop.rows.stop,
+    )
+    return (rows, columns), F.pad(crop.share, margins)
 
 
-def _label(canvas: Tensor, frame: Frame, visible: Tensor) -> None:
+def _label(canvas: Tensor, frame: Frame, crops: list[Crop | None]) -> None:
     taken: list[tuple[int, int, int, int]] = []
     for place, hand in enumerate(frame.hands):
         if hand.enabled:
             plate = _plate(hand, str(place), frame.width, frame.height).to(canvas.device)
-            x, y = _free_place(_anchor(hand, visible[place]), plate, canvas, taken)
+            x, y = _free_place(_anchor(hand, crops[place], frame), plate, canvas, taken)
             part = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]
             part.copy_(plate[: part.shape[0], : part.shape[1]])
 
@@ -111,14 +120,14 @@ def _plate(hand: Hand, number: str, width: int, height: int) -> Tensor:
     return torch.tensor(SIDE_COLOURS[hand.side]) * (1 - ink.to(torch.float32) / 255)
 
 
-def _anchor(hand: Hand, visible: Tensor) -> tuple[float, float]:
+def _anchor(hand: Hand, crop: Crop | None, frame: Frame) -> tuple[float, float]:
     """(x, y) in pixels: the wrist, or what is seen of the hand nearest to it, so that the label lies on its hand."""
-    height, width = visible.shape
-    wrist = hand.joints_2d[0].to(visible.device) * torch.tensor([width, height], device=visible.device)
-    seen = torch.nonzero(visible > 0.5)
-    if seen.shape[0]:
-        points = seen.flip(1) + 0.5
-        wrist = points[(points - wrist).square().sum(1).argmin()]
+    wrist = hand.joints_2d[0].to(torch.float32).cpu() * torch.tensor([frame.width, frame.height])
+    if crop is not None:
+        seen = torch.nonzero(crop.share > 0.5)
+        if seen.shape[0]:
+            points = seen.cpu().flip(1) + torch.tensor([crop.columns.start, crop.rows.start]) + 0.5
+            wrist = points[(points - wrist).square().sum(1).argmin()]
     x, y = wrist.nan_to_num().tolist()
     return x, y
 

@@ -7,16 +7,18 @@ faces or pixels; the lists are cut into pieces of bounded length, which changes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .faces import NEAR, Prepared, Seen, over_centres, pieces, prepare
+from .fragments import centre_fragments, edges, flat_weights
 from .zbuffer import make_buffer
-
-NEAR = 1e-3
-"""Faces with a vertex nearer than this (metres) are dropped: they are at or behind the camera."""
 
 
 @dataclass(frozen=True)
@@ -41,34 +43,21 @@ class Fragments:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """The K faces whose bounding boxes hold a pixel centre, mesh by mesh, face by face."""
-
-    index: Tensor  # [K] int64, mesh * F + face
-    x: Tensor  # [3, K] float32, pixels
-    y: Tensor  # [3, K] float32, pixels
-    near: Tensor  # [3, K] float32, 1 / depth
-    left: Tensor  # [K] int32, first column of the box
-    right: Tensor  # [K] int32, last column
-    top: Tensor  # [K] int32
-    rows: Tensor  # [K] int64, at least 1
-    ends: Tensor  # [K] int64, running sum of the boxes' areas
-    base: Tensor  # [K] int64, flat index of the first pixel of the face's picture
-
-
-@dataclass(frozen=True)
 class Covered:
-    """The M drawn pixels alone: what Fragments holds, without the empty ones, each worked out when it is asked for."""
+    """The M drawn pixels (or samples) alone: what Fragments holds of them, each worked out when it is asked for."""
 
-    size: tuple[int, int, int]
-    """B, H, W."""
+    size: tuple[int, ...]
+    """[B, H, W]; or the shape of another list of samples."""
     pixel: Tensor
-    """[M] int64, ascending, flat index into [B, H, W]."""
+    """[M] int64, ascending, flat index into `size`."""
     depth: Tensor
     """[M] float32, metres."""
     _winner: Tensor  # [M] int64, into the faces seen
-    _seen: _Seen
+    _seen: Seen
     _faces: int
+    _place: Callable[[Tensor], tuple[Tensor, Tensor]]  # from flat indices to x and y in pixels
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """What has been worked out of it before, for whoever asks again."""
 
     @cached_property
     def mesh(self) -> Tensor:
@@ -84,22 +73,15 @@ class Covered:
     @cached_property
     def barycentric(self) -> Tensor:
         """[3, M] float32, perspective-correct."""
-        _, height, width = self.size
-        # 32-bit division is twice as quick on the CPU.
-        flat = self.pixel.to(torch.int32) if self.size[0] * height * width < 2**31 else self.pixel
-        row = torch.div(flat, width, rounding_mode="floor")
-        column = (flat - row * width).to(torch.float32) + 0.5
-        row = (row - torch.div(row, height, rounding_mode="floor") * height).to(torch.float32) + 0.5
+        column, row = self._place(self.pixel)
         x, y = self._seen.x.index_select(1, self._winner), self._seen.y.index_select(1, self._winner)
-        weighted = _flat_weights(_edges(x.sub_(column), y.sub_(row))).mul_(
-            self._seen.near.index_select(1, self._winner)
-        )
+        weighted = flat_weights(edges(x.sub_(column), y.sub_(row))).mul_(self._seen.near.index_select(1, self._winner))
         return weighted.div_(weighted.sum(0))
 
     def select(self, places: Tensor) -> Covered:
         """Some of the drawn pixels, places [K] int64 into the M."""
         pixel, depth, winner = (v.index_select(0, places) for v in (self.pixel, self.depth, self._winner))
-        return Covered(self.size, pixel, depth, winner, self._seen, self._faces)
+        return replace(self, pixel=pixel, depth=depth, _winner=winner, kept={})
 
     def spread(self, values: Tensor, empty: float = 0) -> Tensor:
         """[M, ...] values to pictures [B, H, W, ...], `empty` where nothing is drawn; differentiable."""
@@ -169,18 +151,46 @@ def rasterise_covered(
     points = points.to(torch.float32)
     faces = faces.to(points.device)
     picture = picture.to(points.device, torch.int64)
-    if max_fragments is None:
-        max_fragments = 2**18 if points.device.type == "cpu" else 2**25
-    seen = _seen_faces(points, faces, picture, height, width, cull, near)
-    rank = None
-    if order is not None:
-        ranks = torch.unique(order.to(points.device), return_inverse=True)[1]
-        rank = ranks[torch.div(seen.index, max(faces.shape[0], 1), rounding_mode="floor")]
-    buffer = make_buffer(pictures * height * width, seen.index.shape[0], rank, points.device)
-    for start, stop in _pieces(seen.ends, max_fragments):
-        buffer.add(*_fragments(seen, start, stop, width))
+    prepared = prepare(points, faces, picture, height, width, cull, near)
+    return centres(prepared, pictures, height, width, order, max_fragments)
+
+
+def centres(
+    prepared: Prepared,
+    pictures: int,
+    height: int,
+    width: int,
+    order: Tensor | None = None,
+    max_fragments: int | None = None,
+) -> Covered:
+    """What is nearest at the pixels' centres, of faces that are prepared."""
+    seen = over_centres(prepared, height, width)
+    buffer = make_buffer(pictures * height * width, len(seen.index), ranks(seen, prepared, order), seen.x.device)
+    for start, stop in pieces(seen.ends, max_fragments or fragments_at_once(seen.x.device)):
+        buffer.add(*centre_fragments(seen, start, stop, width))
     pixel, winner, depth = buffer.nearest()
-    return Covered((pictures, height, width), pixel, depth, winner, seen, faces.shape[0])
+    place = functools.partial(_pixel_centres, height=height, width=width)
+    return Covered((pictures, height, width), pixel, depth, winner, seen, prepared.faces, place)
+
+
+def _pixel_centres(flat: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    row = torch.div(flat, width, rounding_mode="floor")
+    column = (flat - row * width).to(torch.float32) + 0.5
+    row = (row - torch.div(row, height, rounding_mode="floor") * height).to(torch.float32) + 0.5
+    return column, row
+
+
+def ranks(seen: Seen, prepared: Prepared, order: Tensor | None) -> Tensor | None:
+    """[K] int64 from 0 for the faces seen, lower lies in front; None where no mesh has an order of its own."""
+    if order is None:
+        return None
+    of_meshes = torch.unique(order.to(seen.index.device), return_inverse=True)[1]
+    return of_meshes[torch.div(seen.index, max(prepared.faces, 1), rounding_mode="floor")]
+
+
+def fragments_at_once(device: torch.device) -> int:
+    """How many fragments are worked on together; on the CPU short lists stay in the cache."""
+    return 2**18 if device.type == "cpu" else 2**25
 
 
 def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tensor:
@@ -222,8 +232,8 @@ def _mix(face: Tensor, mesh: Tensor, barycentric: Tensor, attributes: Tensor, fa
     return mixed
 
 
-def _spread(values: Tensor, pixel: Tensor, size: tuple[int, int, int], empty: float) -> Tensor:
-    full = values.new_full((size[0] * size[1] * size[2], *values.shape[1:]), empty)
+def _spread(values: Tensor, pixel: Tensor, size: tuple[int, ...], empty: float) -> Tensor:
+    full = values.new_full((math.prod(size), *values.shape[1:]), empty)
     return full.index_copy(0, pixel, values).reshape(*size, *values.shape[1:])
 
 
@@ -242,116 +252,3 @@ def _check(points, faces, picture, pictures, height, width, cull, order) -> None
         raise ValueError(f'cull must be None or "back", not {cull!r}')
     if picture.numel() and (int(picture.min()) < 0 or int(picture.max()) >= pictures):
         raise ValueError(f"picture must lie in 0..{pictures - 1}")
-
-
-def _seen_faces(points, faces, picture, height: int, width: int, cull: str | None, near: float) -> _Seen:
-    x, y, z = (points[..., k][:, faces.T].transpose(0, 1).reshape(3, -1) for k in range(3))  # [3, N * F]
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    low_x, high_x, low_y, high_y = x.amin(0), x.amax(0), y.amin(0), y.amax(0)
-    # A face seen from its edge covers nothing; comparisons with NaN are false, so broken vertices drop out here.
-    keep = (z.amin(0) > near) & (area.abs() > 0) & torch.isfinite(area) & torch.isfinite(z.amax(0))
-    if cull == "back":
-        keep &= area * winding(points, faces, near).repeat_interleave(faces.shape[0]) < 0
-    # Pixel i is inside [low, high] when low <= i + 0.5 <= high. The clamp comes first: far points overflow integers.
-    left = torch.ceil((low_x - 0.5).clamp(0, width))
-    right = torch.floor((high_x - 0.5).clamp(-1, width - 1))
-    top = torch.ceil((low_y - 0.5).clamp(0, height))
-    bottom = torch.floor((high_y - 0.5).clamp(-1, height - 1))
-    index = torch.nonzero(keep & (right >= left) & (bottom >= top)).squeeze(1)
-    left, right, top, bottom = (v.index_select(0, index).to(torch.int32) for v in (left, right, top, bottom))
-    rows = (bottom - top + 1).to(torch.int64)
-    base = picture.repeat_interleave(faces.shape[0]).index_select(0, index) * (height * width)
-    x, y, z = (v.index_select(1, index) for v in (x, y, z))
-    return _Seen(index, x, y, 1 / z, left, right, top, rows, torch.cumsum(rows * (right - left + 1), 0), base)
-
-
-def winding(points: Tensor, faces: Tensor, near: float = NEAR) -> Tensor:
-    """[N] float, 1 where the faces are wound outward counter-clockwise as a viewer with y up sees them, else -1.
-
-    Perspective keeps orientation (its Jacobian 1 / z^2 is positive), so the sign of the volume can be taken in
-    (pixel x, pixel y, depth). x right, y down, z away is as right-handed as x right, y up, z to the viewer, so outward
-    counter-clockwise faces enclose a positive volume.
-    """
-    seen = points[..., 2:] > near
-    counted = seen.sum(1, keepdim=True).clamp(min=1)
-    middle = torch.where(seen, points, 0).sum(1, keepdim=True) / counted
-    centred = torch.where(seen, points - middle, 0)
-    a, b, c = centred[:, faces].unbind(2)
-    volume = (a * torch.linalg.cross(b, c)).sum((1, 2))
-    return torch.where(volume < 0, -1.0, 1.0)
-
-
-def _pieces(end: Tensor, limit: int):
-    """Cut the faces into runs [start, stop) whose boxes together hold at most `limit` pixels (or are one face)."""
-    start, faces = 0, end.shape[0]
-    while start < faces:
-        done = int(end[start - 1]) if start else 0
-        stop = int(torch.searchsorted(end, done + limit, right=True))
-        stop = max(stop, start + 1)
-        yield start, stop
-        start = stop
-
-
-def _rows(seen: _Seen, start: int, stop: int):
-    """The rows of pixels of faces start..stop: face [R] int64, row, first column and pixels in the row [R] int32."""
-    counts = seen.rows[start:stop]
-    face = torch.repeat_interleave(torch.arange(start, stop, device=counts.device), counts)
-    first = (torch.cumsum(counts, 0) - counts - seen.top[start:stop]).index_select(0, face - start)
-    row = torch.arange(face.shape[0], device=counts.device, dtype=torch.int32) - first.to(torch.int32)
-    x, y = seen.x.index_select(1, face), seen.y.index_select(1, face)
-    low, high = _span(x, y, row + 0.5)
-    # Far wider than the rounding of the crossings: the edge functions decide, this only shortens their list.
-    slack = 0.01 + 1e-6 * x.abs().amax(0)
-    left, right = seen.left.index_select(0, face), seen.right.index_select(0, face)
-    left = torch.maximum(left, torch.ceil((low - slack - 0.5).clamp(-1, 2**30)).to(torch.int32))
-    right = torch.minimum(right, torch.floor((high + slack - 0.5).clamp(-1, 2**30)).to(torch.int32))
-    return face, row, left, (right - left + 1).clamp(min=0)
-
-
-def _span(x: Tensor, y: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and greatest x at which the edges of triangles x, y [3, R] cross the horizontals y = centre [R]."""
-    low = torch.full_like(centre, torch.inf)
-    high = torch.full_like(centre, -torch.inf)
-    for k in range(3):
-        a, b = k, (k + 1) % 3
-        along = (centre - y[a]) / (y[b] - y[a])  # NaN on a horizontal edge, whose ends the other two edges reach
-        crossing = x[a] + along * (x[b] - x[a])
-        met = (along >= 0) & (along <= 1)
-        low = torch.minimum(low, torch.where(met, crossing, torch.inf))
-        high = torch.maximum(high, torch.where(met, crossing, -torch.inf))
-    return low, high
-
-
-def _fragments(seen: _Seen, start: int, stop: int, width: int):
-    """The fragments of faces start..stop: flat pixel [M] int64, face [M] int64 (into the K seen), depth [M]."""
-    face, row, left, counts = _rows(seen, start, stop)
-    total = int(counts.sum())
-    line = torch.repeat_interleave(torch.arange(face.shape[0], device=face.device), counts, output_size=total)
-    offset = left - (torch.cumsum(counts, 0) - counts).to(torch.int32)
-    column = torch.arange(total, device=face.device, dtype=torch.int32) + offset.index_select(0, line)
-    across = seen.x.index_select(1, face).index_select(1, line).sub_(column + 0.5)
-    down = (seen.y.index_select(1, face) - (row + 0.5)).index_select(1, line)
-    edges = _edges(across, down)
-    chosen = torch.nonzero((edges.amin(0) >= 0) | (edges.amax(0) <= 0)).squeeze(1)
-    edges, column, line = edges.index_select(1, chosen), column.index_select(0, chosen), line.index_select(0, chosen)
-    face_of = face.index_select(0, line)
-    near = _flat_weights(edges).mul_(seen.near.index_select(1, face_of)).sum(0)
-    first_pixel = seen.base.index_select(0, face) + row.to(torch.int64) * width
-    return first_pixel.index_select(0, line) + column, face_of, 1 / near
-
-
-def _edges(x: Tensor, y: Tensor) -> Tensor:
-    """[3, M], twice the signed areas that the origin makes with the edges of triangles x, y [3, M].
-
-    The pixel centre has been moved to the origin: that rounding depends on the corner and the pixel alone, and a cross
-    product is exactly antisymmetric, so two faces that share an edge never both miss a centre.
-    """
-    return torch.stack([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
-
-
-def _flat_weights(edges: Tensor) -> Tensor:
-    """[3, M], barycentric weights in the picture plane."""
-    whole = edges[0] + edges[1] + edges[2]
-    # On a sliver all three can be zero at a pixel, and the middle of the face is as good as any point of it.
-    nothing = whole == 0
-    return (edges / whole.masked_fill_(nothing, 1)).masked_fill_(nothing, 1 / 3)

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..hand.camera import project
 from ..hand.hands import Frame, Hand, Hands, known_model
 from ..hand.model import HandModel
-from .rasterise import winding
+from .faces import winding
+from .outline import Edges, join_edges
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Scene:
     """[V, 16] float32, how much each vertex follows each rig joint."""
     order: Tensor | None
     """[N] int64, lower is in front, or None where depth alone decides."""
+    edges: Edges
+    """Those of the face list."""
 
     def normals(self) -> Tensor:
         """[N, V, 3] float32, unit vertex normals in the camera frame, out of the hand; zero where undefined."""
@@ -97,6 +100,7 @@ def build_scene(
         vertices[n, own] = points
         pixels[n, own] = to_pixels(points, hand, frame.width, frame.height)
     faces = [model.faces + starts[name] for name, model in used.items()]
+    edges = join_edges(list(used.values()), list(starts.values()))
     ordered = any(hand.z_order is not None for hand in drawn)
     return Scene(
         width=frame.width,
@@ -109,6 +113,7 @@ def build_scene(
         weights=torch.cat([*(model.weights for model in used.values()), torch.zeros(0, 16)]).to(device, torch.float32),
         # A greater z_order lies nearer; hands without one lie at 0. Here the lowest is in front.
         order=torch.tensor([-(hand.z_order or 0) for hand in drawn], device=device) if ordered else None,
+        edges=Edges(edges.vertices.to(device), edges.faces.to(device)),
     )
 
 

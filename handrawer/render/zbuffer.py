@@ -30,12 +30,15 @@ class PackedBuffer:
             raise ValueError(f"{ranks} different orders over {faces} faces do not fit; draw fewer hands at once")
         self._key = torch.full((pixels,), _NOTHING, dtype=torch.int64, device=device)
 
-    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
-        """Fragments: flat pixel [M] int64, face [M] int64, depth [M] float32, above 0."""
+    def add(self, pixel: Tensor, face: Tensor, depth: Tensor, inside: Tensor) -> None:
+        """Fragments: flat pixel [M] int64, face [M] int64, depth [M] float32, above 0, and [M] bool which count."""
         key = depth.view(torch.int32).to(torch.int64)
         if self._rank is not None:
             key |= self._rank.index_select(0, face) << _DEPTH_BITS
-        self._key.scatter_reduce_(0, pixel, (key << self._face_bits) | face, "amin")
+        key = (key << self._face_bits).bitwise_or_(face)
+        # All ones but the sign for those that do not count: on the CPU five times as quick as taking them out.
+        key.bitwise_or_(inside.to(torch.int64).sub_(1)).bitwise_and_(_NOTHING)
+        self._key.scatter_reduce_(0, pixel, key, "amin")
 
     def nearest(self) -> tuple[Tensor, Tensor, Tensor]:
         """The drawn pixels [M] int64, ascending, their faces [M] int64 and depths [M] float32, as they were added."""
@@ -57,8 +60,9 @@ class SeparateBuffer:
         self._best_depth = torch.full((pixels,), torch.inf, device=device)
         self._best_face = torch.full((pixels,), self._none, dtype=torch.int32, device=device)
 
-    def add(self, pixel: Tensor, face: Tensor, depth: Tensor) -> None:
+    def add(self, pixel: Tensor, face: Tensor, depth: Tensor, inside: Tensor) -> None:
         """As PackedBuffer.add."""
+        pixel, face, depth = _where(inside, pixel, face, depth)
         if self._rank is not None:
             rank = self._rank[face].to(torch.float32)
             before = self._best_rank.clone()

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from handrawer.hand.camera import Camera
 from handrawer.hand.hands import Frame, Hands, hand_from_gesture, make_hand, orientation_from_degrees
-from handrawer.render.maps import FAR_VALUE, LAYERS, NORMAL_BACKGROUND, PART_COLOURS, render_hands, render_layers
+from handrawer.render.depth import FAR_VALUE
+from handrawer.render.maps import LAYERS, NORMAL_BACKGROUND, PART_COLOURS, render_crops, render_hands, render_layers
 from handrawer.render.rasterise import rasterise
 from handrawer.render.scene import build_scene
 
@@ -83,7 +84,7 @@ def test_same_bits_twice():
         assert torch.equal(getattr(first, name)[0], getattr(second, name)[0])
 
 
-@pytest.mark.parametrize("samples", [1, 3000, 20000])
+@pytest.mark.parametrize("samples", [200, 3000, 20000])
 def test_bands_change_nothing(samples):
     # Bands move the corner of the picture by whole pixels, which rounds far coordinates otherwise by a bit or so.
     whole, banded = (render_layers(two_hands(), LAYERS, max_samples=n) for n in (2**30, samples))
@@ -131,6 +132,57 @@ def test_depth_ranges():
     depth = render_layers(batch, ["depth"], depth_range="batch")["depth"]
     assert depth[0].max() > 0.95 and depth[1].max() < 0.5
     assert (render_layers(batch, ["depth"])["depth"].amax((1, 2)) > 0.95).all()
+
+
+@pytest.mark.parametrize("curve", ["inverse", "linear"])
+def test_each_hand_runs_over_what_is_visible_of_it(curve):
+    """As HandRefiner and the MeshGraphormer node normalise: 1 at the nearest visible point, 0.2 at the farthest."""
+    near, far = hand(at=(-0.06, 0.08, 0.4), turn=(0, 40, 0)), hand("left", at=(0.02, 0.08, 0.9))
+    both = Frame(128, 128, (near, far))
+    options = {"antialias": 1, "depth_range": "hand", "depth_curve": curve}
+    layers = render_layers(both, ["depth", "visible"], **options)
+    for place, one in enumerate(both.hands):
+        alone = render_layers(Frame(128, 128, (one,)), ["depth"], **options)["depth"][0]
+        drawn = alone[alone > 0]
+        assert float(drawn.max()) > 0.98 and FAR_VALUE - 0.01 < float(drawn.min()) < FAR_VALUE + 0.05
+        # What hides a part of it, or another hand beside it, changes nothing.
+        seen = layers["visible"][0][place] > 0
+        assert int(seen.sum()) > 500 and torch.equal(layers["depth"][0][seen], alone[seen])
+
+
+def test_the_linear_curve_is_the_mesh_graphormer_s():
+    frame = Frame(96, 96, (hand(turn=(20, 50, 0), width=96, height=96),))
+    scene = build_scene(frame)
+    z = rasterise(scene.pixels, scene.faces, torch.zeros(1, dtype=torch.int64), 1, 96, 96, cull="back").depth[0]
+    seen = z.isfinite()
+    expected = 1 - 0.8 * (z - z[seen].min()) / (z[seen].max() - z[seen].min())
+    got = render_layers(frame, ["depth"], antialias=1, depth_range="hand", depth_curve="linear")["depth"][0]
+    assert float((got - expected)[seen].abs().max()) < 0.03  # the ends are looked up in a picture of another size
+    assert not got[~seen].any()
+    pair = render_layers(frame, ["depth"], antialias=1, depth_range=(0.3, 0.9), depth_curve="linear")["depth"][0]
+    assert torch.allclose(pair[seen], 1 - 0.8 * (z[seen] - 0.3) / 0.6, atol=1e-5)
+
+
+def test_a_hand_far_beside_the_picture_keeps_the_range_of_the_others():
+    near, beside = hand(), hand(at=(40.0, 0, 0.6))
+    options = {"depth_range": "hand", "depth_curve": "linear"}
+    with_it = render_layers(Frame(128, 128, (near, beside)), ["depth"], **options)
+    assert torch.equal(with_it["depth"], render_layers(Frame(128, 128, (near,)), ["depth"], **options)["depth"])
+    behind = near.replace(vertices=near.vertices * torch.tensor([1.0, 1, -1]))
+    assert render_layers(Frame(128, 128, (behind,)), ["depth"], **options)["depth"].max() == 0
+
+
+def test_crops_are_what_is_visible():
+    frame = Frame(128, 128, (*two_hands().hands, hand(enabled=False), hand(at=(4.0, 0, 0.5))))
+    visible, normals = render_layers(frame, ["visible", "normals"], max_samples=3000).values()
+    layers, crops = render_crops(frame, ["normals"], max_samples=3000)
+    assert torch.equal(layers["normals"], normals[0])
+    assert crops[2] is None and crops[3] is None
+    for place in (0, 1):
+        crop, whole = crops[place], torch.zeros(128, 128)
+        assert crop is not None
+        whole[crop.rows, crop.columns] = crop.share
+        assert torch.equal(whole, visible[0][place]) and crop.share.numel() < 128 * 128
 
 
 def test_the_nearer_hand_hides_the_other():
@@ -277,7 +329,7 @@ def test_a_hand_over_the_edge_is_cut_there(shift):
     # The same camera in a picture three times as large with this one in its middle.
     camera = Camera(hands.camera.focal / 3)
     wide = Frame(3 * size, 3 * size, (hands.replace(camera=camera),))
-    got, around = render_hands(frame), render_hands(wide, depth_range="hand")
+    got, around = render_hands(frame), render_hands(wide)
     middle = slice(size, 2 * size)
     assert float(around.mask[0].sum()) > 1.1 * float(got.mask[0].sum()) > 0
     assert iou(got.mask[0], around.mask[0][middle, middle]) > 0.999
@@ -337,6 +389,7 @@ def test_hands_of_two_models_share_a_picture():
         ({"layers": ["depth"], "antialias": 0}, "antialias must"),
         ({"layers": ["depth"], "depth_range": "all"}, "depth_range must"),
         ({"layers": ["depth"], "depth_range": (0.5, 0.2)}, "depth_range must"),
+        ({"layers": ["depth"], "depth_curve": "log"}, "no depth curve"),
         ({"layers": ["depth"], "normals": "directx"}, "no normal convention"),
         ({"layers": ["depth"], "width": 4}, "both the width and the height"),
         ({"layers": ["depth"], "width": 0, "height": 4}, "at least 1"),
