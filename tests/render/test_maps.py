@@ -139,7 +139,7 @@ def test_each_hand_runs_over_what_is_visible_of_it(curve):
     """As HandRefiner and the MeshGraphormer node normalise: 1 at the nearest visible point, 0.2 at the farthest."""
     near, far = hand(at=(-0.06, 0.08, 0.4), turn=(0, 40, 0)), hand("left", at=(0.02, 0.08, 0.9))
     both = Frame(128, 128, (near, far))
-    options = {"antialias": 1, "depth_range": "hand", "depth_curve": curve}
+    options: dict = {"antialias": 1, "depth_range": "hand", "depth_curve": curve}
     layers = render_layers(both, ["depth", "visible"], **options)
     for place, one in enumerate(both.hands):
         alone = render_layers(Frame(128, 128, (one,)), ["depth"], **options)["depth"][0]
@@ -165,7 +165,7 @@ def test_the_linear_curve_is_the_mesh_graphormer_s():
 
 def test_a_hand_far_beside_the_picture_keeps_the_range_of_the_others():
     near, beside = hand(), hand(at=(40.0, 0, 0.6))
-    options = {"depth_range": "hand", "depth_curve": "linear"}
+    options: dict = {"depth_range": "hand", "depth_curve": "linear"}
     with_it = render_layers(Frame(128, 128, (near, beside)), ["depth"], **options)
     assert torch.equal(with_it["depth"], render_layers(Frame(128, 128, (near,)), ["depth"], **options)["depth"])
     behind = near.replace(vertices=near.vertices * torch.tensor([1.0, 1, -1]))
