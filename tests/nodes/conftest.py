@@ -23,6 +23,12 @@ def nodes(plugin: ModuleType):
 
 
 @pytest.fixture(scope="session")
+def host_nodes(plugin: ModuleType):
+    """The host's module of core nodes, which is called like this project's package."""
+    return importlib.import_module("nodes")
+
+
+@pytest.fixture(scope="session")
 def mini(nodes, mini_folder: Path):
     """(MODEL, CLIP, VAE) of the host for the random small model."""
     with torch.inference_mode():

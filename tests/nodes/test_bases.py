@@ -1,6 +1,7 @@
 """HanDrawer on the layouts of Stable Diffusion 1.5 and SDXL, in few channels: what must hold on any canvas."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_the_effect_is_that_of_diffusers_at_every_site(light_canvas: Canvas, siz
 
 def added_of(y: torch.Tensor, width: int, height: int) -> dict:
     """What the host has told SDXL beside the text, as diffusers wants it."""
-    return added_conditions("sdxl", y[:, :1280].clone(), 8 * width, 8 * height)
+    return added_conditions("sdxl", y[:, :1280].clone(), 8 * width, 8 * height) or {}
 
 
 def test_what_does_nothing_gives_the_bare_picture_to_the_last_bit(canvas: Canvas, tmp_path):
@@ -78,7 +79,7 @@ def test_what_does_nothing_gives_the_bare_picture_to_the_last_bit(canvas: Canvas
         "zero projections": canvas.patched(canvas.features(one_hand(), network=untrained)),
     }
     for cfg in (1.0, 7.0):
-        settings = {"cfg": cfg, "batch": 2, "size": (9, 14)}
+        settings: dict[str, Any] = {"cfg": cfg, "batch": 2, "size": (9, 14)}
         bare, plain = canvas.sample(canvas.model, positive, negative, **settings)
         for name, model in models.items():
             found, calls = canvas.sample(model, *tagged, **settings)
@@ -179,7 +180,7 @@ def placed_on_crop(frame, x: int, y: int, width: int, height: int):
 def test_an_inpainting_model_is_steered_like_its_base(nodes, sd15: Canvas):
     """Nine input channels: latent, masked latent and mask; the adapter is that of the base."""
     canvas = Canvas(nodes, "sd15_inpaint", sd15.file)
-    concat = {"concat_latent_image": torch.zeros(1, 4, 17, 26), "concat_mask": torch.ones(1, 1, 17, 26)}
+    concat: dict[str, Any] = {"concat_latent_image": torch.zeros(1, 4, 17, 26), "concat_mask": torch.ones(1, 1, 17, 26)}
     positive, negative = canvas.text(1, **concat), canvas.text(2, **concat)
     tagged = canvas.tagged(positive), canvas.tagged(negative, "negative")
     _, (bare,) = canvas.sample(canvas.model, positive, negative, cfg=3.0)
