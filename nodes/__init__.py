@@ -14,6 +14,9 @@ from .estimate import HanDrawerEstimateHands
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
 from .rendering import HanDrawerRenderHands
+from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
+from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
+from .transforms import HanDrawerPasteHandsBack, HanDrawerTransformHands
 
 NODES: list[type[io.ComfyNode]] = [
     HanDrawerExamplePicture,
@@ -28,6 +31,14 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerApplyAdvanced,
     HanDrawerUNetLoader,
     HanDrawerHandsFromBatch,
+    HanDrawerHandsFromPose,
+    HanDrawerPoseFromHands,
+    HanDrawerLoadHands,
+    HanDrawerSaveHands,
+    HanDrawerSelectHands,
+    HanDrawerJoinHands,
+    HanDrawerTransformHands,
+    HanDrawerPasteHandsBack,
 ]
 
 

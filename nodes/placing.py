@@ -1,6 +1,8 @@
 """Which hands of a picture are meant, and where they go. No host in here."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 from torch import Tensor
 
@@ -9,6 +11,15 @@ from ..handrawer.hand.hands import Frame, Hands
 
 MODES = ("contain", "cover", "crop")
 ALL = -1
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Errors of the library said of a node's input."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def choose(hands: Hands, number: int) -> Hands:
