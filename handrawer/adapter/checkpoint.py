@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from torch import Tensor, nn
 
 from .config import FORMAT_VERSION, AdapterMetadata, HanDrawerConfig
 from .handrawer import HanDrawer
-from .unet import UNetDescription
+from .unet import INSTEAD, SUPPORTED, UNetDescription
 
 FORMAT = "handrawer"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as it lies in a file. dtype is safetensors' name of it, such as "F16"."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 class CheckpointError(ValueError):
@@ -97,27 +106,33 @@ def _tensors(adapter: HanDrawer, dtype: torch.dtype) -> dict[str, Tensor]:
 
 def read_metadata(path: str | os.PathLike[str]) -> AdapterMetadata:
     """What a HanDrawer file says of itself, without reading its weights. Raises CheckpointError."""
-    strings, _ = _read(Path(path), tensors=False)
-    return _parse(Path(path), strings)
+    return read_header(path)[0]
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[AdapterMetadata, dict[str, Stored]]:
+    """What a file says of itself and of its tensors, without reading them. Raises CheckpointError."""
+    path = Path(path)
+    strings, _, stored = _read(path, tensors=False)
+    return _parse(path, strings), stored
 
 
 def load(path: str | os.PathLike[str], *, operations: Any = nn) -> HanDrawer:
     """Read a HanDrawer file: the adapter on the CPU in float32, ready for use (`eval`), its `metadata` set.
 
     operations as for HanDrawer. Raises CheckpointError if the file is missing, damaged, not a HanDrawer file, of a
-    newer format, or its tensors do not match its own configuration.
+    newer format, or its tensors do not match its own configuration or are not finite.
     """
     path = Path(path)
-    strings, tensors = _read(path, tensors=True)
+    strings, tensors, _ = _read(path, tensors=True)
     metadata = _parse(path, strings)
+    _check_tensors(path, _shapes(path, metadata.config), tensors)
     adapter = HanDrawer(metadata.config, operations)
-    _check_tensors(path, adapter, tensors)
     adapter.load_state_dict(tensors)
     adapter.metadata = metadata
     return adapter.eval()
 
 
-def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor], dict[str, Stored]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -126,13 +141,26 @@ def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]
         with safe_open(str(path), framework="pt") as file:
             metadata = dict(file.metadata() or {})
             ours = metadata.get("format") == FORMAT
-            names = list(file.keys()) if tensors and ours else []
-            found = {name: file.get_tensor(name) for name in names}
+            names = list(file.keys()) if ours else []
+            slices = {name: file.get_slice(name) for name in names}
+            stored = {name: Stored(str(s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()}
+            found = {name: file.get_tensor(name) for name in names if tensors}
     except (SafetensorError, OSError, ValueError) as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f"{path.name} is a pickle (.pt, .ckpt or .bin, whatever its name), which HanDrawer never opens because "
+                "it can run programs: choose a .safetensors file."
+            ) from error
         raise CheckpointError(
             f"{path.name} is damaged, incomplete or no safetensors file: copy or download it again. ({error})"
         ) from error
-    return metadata, found
+    return metadata, found, stored
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins like torch's archives (a zip) or like a bare pickle; nothing of it is read."""
+    with open(path, "rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
 
 
 def _parse(path: Path, strings: dict[str, str]) -> AdapterMetadata:
@@ -147,16 +175,26 @@ def _parse(path: Path, strings: dict[str, str]) -> AdapterMetadata:
         )
     try:
         config = HanDrawerConfig.from_json(strings["config"])
-        training = json.loads(strings.get("training", "{}"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        training = dict(json.loads(strings.get("training", "{}")))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"The configuration inside {path.name} cannot be read: the file is damaged. ({error!r})"
         ) from error
     return AdapterMetadata(config, training, int(version))
 
 
-def _check_tensors(path: Path, adapter: HanDrawer, tensors: dict[str, Tensor]) -> None:
-    wanted = adapter.state_dict()
+def _shapes(path: Path, config: HanDrawerConfig) -> dict[str, Tensor]:
+    """The tensors that a configuration asks for, without their memory: it comes from a file and may say anything."""
+    try:
+        with torch.device("meta"):
+            return HanDrawer(config).state_dict()
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise CheckpointError(
+            f"The configuration inside {path.name} makes no network: the file is damaged or was edited. ({error!r})"
+        ) from error
+
+
+def _check_tensors(path: Path, wanted: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
     missing, surplus = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or surplus:
         what = f"lacks {missing[0]!r}" if missing else f"has {surplus[0]!r} too many"
@@ -171,18 +209,27 @@ def _check_tensors(path: Path, adapter: HanDrawer, tensors: dict[str, Tensor]) -
                 f"{path.name} does not match its own configuration: {name!r} is {list(tensor.shape)}, expected "
                 f"{list(wanted[name].shape)}. The file is damaged or was edited."
             )
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise CheckpointError(f"{path.name} holds {name!r} as {tensor.dtype}: the file is damaged or was edited.")
+        # Through float32, for the 8-bit types know no isfinite.
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+            raise CheckpointError(
+                f"The weights {name!r} in {path.name} are not finite (NaN or infinite), which would make every picture "
+                "black: its training failed or the file is damaged, choose another."
+            )
 
 
 def check_fits(metadata: AdapterMetadata, unet: UNetDescription, file: str = "This HanDrawer file") -> None:
     """Raise CheckpointError, with a sentence that names both, unless the adapter was made for such a UNet."""
-    why = metadata.config.unet.misfit(unet)
+    own = metadata.config.unet
+    why = own.misfit(unet)
+    if why and unet.known:
+        raise CheckpointError(
+            f"{file} was made for {own.title}, but the model is {unet.title}: it {why}. Choose a HanDrawer file made "
+            "for this model, or another model."
+        )
     if why:
         raise CheckpointError(
-            f"{file} was made for {_named(metadata.config.unet)}, but the model is {_named(unet)}: it {why}. Choose a "
-            "HanDrawer file made for this model, or another model."
+            f"{file} was made for {own.title}, but the model is {unet.title}: it {why}. HanDrawer steers {SUPPORTED}; "
+            f"choose one of those, or {INSTEAD}."
         )
-
-
-def _named(unet: UNetDescription) -> str:
-    names = {"mini": "the small model", "sd15": "Stable Diffusion 1.x", "sd21": "Stable Diffusion 2.x", "sdxl": "SDXL"}
-    return names.get(unet.name, f"a UNet of {len(unet.blocks)} encoder blocks with text of width {unet.context_width}")

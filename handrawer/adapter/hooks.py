@@ -63,7 +63,7 @@ def check_levels(description: UNetDescription, levels: Mapping[int, float] | Non
     unknown = sorted(set(levels or {}) - set(description.levels))
     if unknown:
         raise ValueError(
-            f"Level {unknown[0]} has no injection site: this UNet's levels are {list(description.levels)}, finest first."
+            f"Level {unknown[0]} has no injection site: the levels of this UNet are {list(description.levels)}."
         )
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import stat
 
 import pytest
@@ -9,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from handrawer.adapter import checkpoint
 from handrawer.adapter.checkpoint import CheckpointError, check_fits, load, read_metadata, save
+from handrawer.adapter.config import AdapterMetadata
+from handrawer.adapter.unet import BASES, STRANGERS, describe_blocks
 
 SUMMARY = {"samples": 12345, "data": "synthetic"}
 
@@ -126,17 +129,71 @@ def test_missing_file(tmp_path):
     refused(tmp_path / "no.safetensors", "There is no HanDrawer file")
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x80\x04\x95pickle"])
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 100])
 def test_no_safetensors_file(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     refused(path, "damaged, incomplete or no safetensors file")
 
 
-def test_pickles_are_never_opened(tmp_path):
+@pytest.mark.parametrize("archive", [True, False])
+def test_renamed_pickles_are_never_opened(tmp_path, archive):
     path = tmp_path / "x.safetensors"
-    torch.save({"a": torch.zeros(1)}, path)
-    refused(path, "no safetensors file")
+    torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=archive)
+    refused(path, "is a pickle .* choose a .safetensors file")
+
+
+class Harm:
+    """A pickle that shows whether it was opened."""
+
+    def __reduce__(self):
+        return (print, ("opened",))
+
+
+def test_what_a_pickle_would_run_is_not_run(tmp_path, capsys):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(pickle.dumps(Harm()))
+    refused(path, "is a pickle")
+    assert "opened" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float8_e5m2])
+def test_weights_that_are_not_finite_are_refused(file, value, dtype):
+    tensors = load_file(file)
+    broken = torch.zeros(tensors["text.weight"].shape)
+    broken[3, 5] = value
+    rewrite(file, {**tensors, "text.weight": broken.to(dtype)})
+    with pytest.raises(CheckpointError, match=r"weights 'text.weight' in hand.safetensors are not finite"):
+        load(file)
+
+
+def test_weights_of_another_kind_are_refused(file):
+    tensors = load_file(file)
+    rewrite(file, {**tensors, "text.weight": tensors["text.weight"].to(torch.int8)})
+    with pytest.raises(CheckpointError, match=r"'text.weight' as torch.int8"):
+        load(file)
+
+
+@pytest.mark.parametrize("change", [{"heads": 0}, {"width": -32, "graph_widths": [8, 16, -32]}, {"frequencies": "4"}])
+def test_a_configuration_that_makes_no_network(file, adapter, change):
+    rewrite(file, config=json.dumps({**json.loads(adapter.config.to_json()), **change}))
+    with pytest.raises(CheckpointError, match="configuration") as caught:
+        load(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_of_a_giant_takes_no_memory(file, adapter):
+    """The numbers come from the file: shapes are compared before anything is made."""
+    changed = {**json.loads(adapter.config.to_json()), "width": 2**20, "graph_widths": [8, 16, 2**20]}
+    rewrite(file, config=json.dumps(changed))
+    with pytest.raises(CheckpointError, match="does not match its own configuration"):
+        load(file)
+
+
+def test_training_that_is_no_summary(file):
+    rewrite(file, training="[1]")
+    refused(file, "configuration")
 
 
 def test_cut_off_file(file):
@@ -195,6 +252,29 @@ def test_fit_names_both(file, description):
     other = dataclasses.replace(description, name="sd15", context_width=768)
     with pytest.raises(CheckpointError, match=r"hand.safetensors was made for the small model.*Stable Diffusion 1"):
         check_fits(metadata, other, "hand.safetensors")
+
+
+@pytest.mark.parametrize("name", ["sdxl_refiner", "ssd1b", "koala"])
+def test_strangers_are_refused_with_what_works_instead(file, name):
+    base = STRANGERS[name]
+    modules = tuple("" for _ in base.blocks)
+    stranger = describe_blocks(base.blocks, modules, 4, base.context_width, depths=base.depths)
+    with pytest.raises(CheckpointError) as caught:
+        check_fits(read_metadata(file), stranger, "hand.safetensors")
+    said = str(caught.value)
+    assert base.title in said and "the depth and the mask" in said and "ControlNet" in said and "\n" not in said
+
+
+def test_an_sdxl_adapter_on_ssd_1b(adapter):
+    """The same blocks and text, other transformers between them."""
+    xl = BASES["sdxl"]
+    modules = tuple("" for _ in xl.blocks)
+    own = describe_blocks(xl.blocks, modules, 4, 2048, depths=xl.depths)
+    metadata = AdapterMetadata(dataclasses.replace(adapter.config, unet=own))
+    check_fits(metadata, dataclasses.replace(own, prediction="v_prediction", input_channels=9))
+    other = describe_blocks(xl.blocks, modules, 4, 2048, depths=STRANGERS["ssd1b"].depths)
+    with pytest.raises(CheckpointError, match="was made for SDXL, but the model is SSD-1B"):
+        check_fits(metadata, other)
 
 
 def test_operations_are_used(file):

@@ -4,32 +4,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrawer.adapter.grid import cell_edges, level_cells, overlap_matrix, raster_edges, subdivide, tent_matrix
+from handrawer.adapter.unet import describe_diffusers
 
 from .conftest import make_unet
+from .small_unets import make_unet as make_small
 
 
-@pytest.mark.parametrize("size", [(121, 124), (112, 129)])
-def test_cells_of_a_real_unet_lie_where_cell_edges_says(size):
-    """Impulse responses: which latent cells a block's cell listens to, by the gradient's energy.
+class Enough(Exception):
+    """The encoder has run."""
 
-    Kernels are made symmetric and the input constant, so that the middle of the energy is the cell's centre and no
-    feature of particular weights. A grid that divides the picture evenly would be wrong by 1/4 to 7/16 of a cell.
-    """
-    unet = make_unet(channels=(16, 16, 16, 16), context=8)
+
+def encoder_outputs(unet, modules: dict[int, str], latent: torch.Tensor) -> dict[int, torch.Tensor]:
+    """What the named modules of a UNet give, each under its key."""
+    seen: dict[int, torch.Tensor] = {}
+
+    def look(key):
+        return lambda _m, _i, out: seen.__setitem__(key, out if isinstance(out, torch.Tensor) else out[0])
+
+    def stop(_module, _inputs):
+        raise Enough
+
+    handles = [unet.get_submodule(name).register_forward_hook(look(key)) for key, name in modules.items()]
+    handles.append(unet.mid_block.register_forward_pre_hook(stop))
+    added = {"text_embeds": torch.zeros(1, 1280), "time_ids": torch.zeros(1, 6)}
+    with pytest.raises(Enough):
+        unet(latent, 500, torch.zeros(1, 1, unet.config.cross_attention_dim), added_cond_kwargs=added)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def place_only(unet):
+    """The same grids without what would blur the measurement: attention, which knows no place, and lopsided kernels."""
+    for down in unet.down_blocks:
+        for attention in getattr(down, "attentions", None) or ():
+            attention.transformer_blocks = torch.nn.ModuleList()  # its projections of single cells stay
     with torch.no_grad():
         for module in unet.modules():
             if isinstance(module, torch.nn.Conv2d):
                 w = module.weight
                 w.copy_((w + w.flip(2) + w.flip(3) + w.flip(2, 3)) / 4)
+    return unet
+
+
+@pytest.mark.parametrize("size", [(121, 124), (112, 129)])
+@pytest.mark.parametrize("layout", ["mini", "sd15", "sd21", "sdxl"])
+def test_cells_of_a_real_unet_lie_where_its_description_says(layout, size):
+    """Impulse responses of every site: which latent cells its cells listen to, by the gradient's energy.
+
+    The input is constant and kernels are symmetric, so that the middle of the energy is the cell's centre and no
+    feature of particular weights. A grid that divides the picture evenly would be wrong by 1/4 to 7/16 of a cell.
+    """
+    unet = place_only(make_unet(channels=(16, 16, 16)) if layout == "mini" else make_small(layout))
+    description = describe_diffusers(unet)
     latent = torch.ones(1, 4, *size, requires_grad=True)
-    blocks = {0: "conv_in", 1: "down_blocks.0.downsamplers.0", 2: "down_blocks.1.downsamplers.0"}
-    blocks[3] = "down_blocks.2.downsamplers.0"
-    seen = {}
-    for level, name in blocks.items():
-        unet.get_submodule(name).register_forward_hook(lambda _m, _i, out, level=level: seen.__setitem__(level, out))
-    unet(latent, 500, torch.zeros(1, 1, 8))
-    for level, features in seen.items():
-        assert tuple(features.shape[2:]) == tuple(level_cells(level, side) for side in size)
+    seen = encoder_outputs(unet, {site.block: site.module for site in description.sites}, latent)
+    assert len(seen) == len(description.sites) == len(description.levels) + (layout == "mini")
+    for site in description.sites:
+        level, features = site.level, seen[site.block]
+        assert tuple(features.shape[2:]) == description.grid(level, *size)
         cell = [side // 2 for side in features.shape[2:]]
         probe = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(level))
         heard = (features[0, :, cell[0], cell[1]] * probe).sum()
@@ -38,8 +71,7 @@ def test_cells_of_a_real_unet_lie_where_cell_edges_says(size):
         for axis in (0, 1):
             along = energy.sum(1 - axis)
             measured = (along * (torch.arange(len(along)) + 0.5)).sum() / along.sum()
-            edges = cell_edges(level, features.shape[2 + axis])
-            expected = (edges[cell[axis]] + edges[cell[axis] + 1]) / 2
+            expected = description.cell_centres(level, size[axis])[cell[axis]]
             assert abs(measured - expected) / 2**level < 0.02
             if level:
                 assert abs(measured - 2**level * (cell[axis] + 0.5)) / 2**level > 0.2

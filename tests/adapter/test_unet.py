@@ -5,9 +5,18 @@ from typing import Any
 import pytest
 import torch
 
-from handrawer.adapter.unet import BASES, UNetDescription, describe_blocks, describe_diffusers
+from handrawer.adapter.unet import (
+    BASES,
+    STRANGERS,
+    UNetDescription,
+    describe_blocks,
+    describe_comfy,
+    describe_diffusers,
+)
 
 from .conftest import make_unet
+from .small_unets import LAYOUTS
+from .small_unets import make_unet as make_small
 
 # Block tables of the bases: level (halvings) and channels of every input block.
 SD = [(0, 320)] * 3 + [(1, 320)] + [(1, 640)] * 2 + [(2, 640)] + [(2, 1280)] * 2 + [(3, 1280)] * 3
@@ -98,12 +107,75 @@ def test_an_unknown_unet_gets_the_last_block_of_each_level():
     assert [(s.block, s.level, s.channels) for s in found.sites] == [(3, 0, 16), (7, 1, 32)]
 
 
-@pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
-def test_bases_are_found_by_their_blocks(base):
+@pytest.mark.parametrize("name", [*BASES, *STRANGERS])
+def test_bases_and_strangers_are_found_by_their_blocks(name):
+    base = BASES.get(name) or STRANGERS[name]
     names = tuple(f"input_blocks.{i}" for i in range(len(base.blocks)))
-    found = describe_blocks(base.blocks, names, 4, base.context_width)
-    assert found.name == base.name and found.prediction == base.prediction
+    found = describe_blocks(base.blocks, names, 4, base.context_width, depths=base.depths)
+    assert found.name == name and found.prediction == base.prediction and found.title == base.title
+    assert found.known == (name in BASES)
     assert min(site.level for site in found.sites) == 0
+
+
+def test_ssd_1b_is_told_from_sdxl_by_its_transformers():
+    names = tuple(f"input_blocks.{i}" for i in range(9))
+    xl = describe_blocks(tuple(SDXL), names, 4, 2048, depths=BASES["sdxl"].depths)
+    ssd = describe_blocks(tuple(SDXL), names, 4, 2048, depths=STRANGERS["ssd1b"].depths)
+    assert (xl.name, ssd.name) == ("sdxl", "ssd1b") and not ssd.known
+    assert xl.misfit(ssd) == "has 12 transformer layers in its encoder, not 24"
+    assert xl.misfit(describe_blocks(tuple(SDXL), names, 4, 2048)) is None, (
+        "depths that nobody told are not held against"
+    )
+
+
+@pytest.mark.parametrize("layout, channels", [("sd15_inpaint", 9), ("sdxl_inpaint", 9), ("sd15", 4)])
+def test_inpainting_models_take_the_adapters_of_their_base(layout, channels):
+    """The mask and the masked picture are read beside the latent, which stays the same."""
+    found = describe_diffusers(make_small(layout))
+    plain = describe_diffusers(make_small(layout.removesuffix("_inpaint")))
+    assert found.input_channels == channels and found.latent_channels == 4
+    assert plain.misfit(found) is None and found.misfit(plain) is None
+    assert found.sites == plain.sites and found.blocks == plain.blocks
+    assert UNetDescription.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+@pytest.mark.parametrize("layout", ["sd15", "sd21", "sdxl"])
+def test_layouts_have_the_blocks_and_depths_of_their_base(layout):
+    found, base = describe_diffusers(make_small(layout)), BASES[layout]
+    assert [level for level, _ in found.blocks] == [level for level, _ in base.blocks]
+    assert tuple(site.block for site in found.sites) == base.sites
+    assert [bool(depth) for depth in found.depths] == [bool(depth) for depth in base.depths]
+    assert found.context_width == base.context_width == LAYOUTS[layout].context
+
+
+def test_networks_of_another_kind_are_refused_with_what_works_instead():
+    class FluxTransformer2DModel:
+        pass
+
+    class UNetSpatioTemporalConditionModel:
+        conv_in = down_blocks = None
+        config = type("Config", (), {"cross_attention_dim": 1024})
+
+    for kind in (FluxTransformer2DModel, UNetSpatioTemporalConditionModel):
+        with pytest.raises(ValueError, match=rf"{kind.__name__} is of another kind: give this model the depth"):
+            describe_diffusers(kind())
+        with pytest.raises(ValueError, match="through a ControlNet of its own"):
+            describe_comfy(kind(), 4, 768)
+
+
+def test_grids_and_centres_follow_the_description(description):
+    assert description.grid(2, 33, 41) == (9, 11)
+    assert description.cell_centres(0, 3).tolist() == [0.5, 1.5, 2.5]
+    assert description.cell_centres(2, 9).tolist() == [0.5, 4.5, 8.5]
+
+
+def test_files_of_known_bases_say_no_more_than_before(description):
+    """Readers of the first release know these fields."""
+    names = tuple(f"input_blocks.{i}" for i in range(9))
+    for found in (description, describe_blocks(tuple(SDXL), names, 4, 2048, depths=BASES["sdxl"].depths)):
+        fields = {"name", "latent_channels", "context_width", "prediction", "sites", "blocks"}
+        assert set(found.to_dict()) == fields
+        assert UNetDescription.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_through_json(description):
