@@ -36,17 +36,23 @@ def box_mask(
             size = torch.tensor([frame.width, frame.height], device=box.device)
             low, high = box[:2] * size, box[2:] * size
             grow = padding * (high - low).amax()
-            one = _soft_box(low - grow, high + grow, frame.width, frame.height, feather)
+            one = soft_box(low - grow, high + grow, frame.width, frame.height, feather)
             mask = torch.maximum(mask, one)
         masks.append(mask)
     return torch.stack(masks) if masks else torch.zeros(0, 1, 1)
 
 
-def _soft_box(low: Tensor, high: Tensor, width: int, height: int, feather: float) -> Tensor:
-    """[height, width]; low and high are the corners (x, y) in pixels."""
+def soft_box(
+    low: Tensor, high: Tensor, width: int, height: int, feather: float, part: tuple[slice, slice] | None = None
+) -> Tensor:
+    """[height, width], or those rows and columns of it: 1 inside a box, 0 outside; arguments otherwise as in box_mask.
+
+    low, high  the corners (x, y) in pixels
+    """
     sides = []
     for axis, count in ((1, height), (0, width)):
         start = torch.arange(count, device=low.device, dtype=torch.float32)
+        start = start if part is None else start[part[1 - axis]]
         if feather > 0:
             outside = torch.maximum(low[axis] - start - 0.5, start + 0.5 - high[axis])
             sides.append(outside.clamp(min=0))
