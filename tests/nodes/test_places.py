@@ -17,7 +17,7 @@ def places(nodes):
 def test_windows_over_pictures_rows_and_columns(places):
     x, whole = torch.zeros(2, 4, 6, 8), torch.Size((5, 4, 16, 20))
 
-    def read(x=x, whole=whole, **window):
+    def read(whole: torch.Size | None = whole, **window):
         return places.extent(x, {"context_window": SimpleNamespace(**window)} if window else {}, whole)
 
     plain = read()
