@@ -272,7 +272,7 @@ def _pasted(
         move = _fitted("image", one.shape[2], one.shape[1], moves[i % len(moves)])
         mask = transform_picture(torch.ones_like(one[..., :1]), move)[..., 0]
         if feather:
-            mask = blur(dilate(mask, -feather / 2), feather / 2)
+            mask = blur(dilate(mask, -feather / 2), feather / 2) * mask
         below = original[[i % len(original)]]
         found.append(torch.lerp(below, transform_picture(one, move), mask[..., None]))
         masks.append(mask)

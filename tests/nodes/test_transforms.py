@@ -131,7 +131,7 @@ def test_back_from_a_scaled_crop_with_a_soft_edge(move, back, hands):
     assert (again.frames[0].width, again.frames[0].height) == (160, 120)
     assert torch.allclose(again.frames[0].hands[0].joints_2d, hands.frames[0].hands[0].joints_2d, atol=1e-5)
     assert pasted.shape == (2, 120, 160, 3)
-    assert float(mask[0, 60, 88]) == 1 and 0 < float(mask[0, 60, 44]) < 1 and float(mask[0, 60, 39]) == 0
+    assert float(mask[0, 60, 88]) == pytest.approx(1) and 0 < float(mask[0, 60, 44]) < 1 and float(mask[0, 60, 39]) == 0
     assert torch.allclose(pasted[0, :, :, 0], mask[0])
 
 
@@ -142,7 +142,7 @@ def test_back_without_a_picture(move, back, hands):
 
 
 def stitcher(rows) -> dict:
-    """As Inpaint Crop gives it; each row: picture on the canvas, crop on the canvas (x, y, w, h), size of the output."""
+    """As Inpaint Crop gives it; each row: picture and crop on the canvas (x, y, w, h), size of the output."""
     result: dict = {
         "blend_pixels": 32,
         "cropped_mask_for_blend": [torch.zeros(1, out[1], out[0]) for _, _, out in rows],
@@ -191,7 +191,7 @@ SEGS = ((120, 160), [Seg(None, None, 0.9, (0, 0, 9, 9), None, "", None)])
     ("changes", "sentence"),
     [
         ({"crop_x": 160}, r"^crop_x: a crop from \(160, 0\) leaves nothing of a picture of 160 x 120"),
-        ({"image": torch.zeros(1, 9, 9, 3)}, r"^image: it has 9 x 9 pixels, but the hands lie in a picture of 160 x 120"),
+        ({"image": torch.zeros(1, 9, 9, 3)}, r"^image: it has 9 x 9 pixels, but the hands lie .* 160 x 120"),
         ({"image": torch.zeros(9, 9)}, r"^image: this is no picture"),
         ({"stitcher": {}}, r"^stitcher: This is no stitcher of Inpaint Crop and Stitch"),
         ({"stitcher": 7}, r"^stitcher: This is no stitcher"),
@@ -211,7 +211,7 @@ def test_what_cannot_be_is_a_sentence(move, hands, changes, sentence):
 
 def test_a_stitcher_of_fewer_pictures_than_hands(move, hands, hands_module):
     two = stitcher([((0, 0, 160, 120), (0, 0, 64, 64), (64, 64))] * 2)
-    with pytest.raises(ValueError, match="^stitcher: It is of 2 pictures, and there are hands of more"):
+    with pytest.raises(ValueError, match=r"^stitcher: It is of 2 pictures, and there are hands of more"):
         move(hands_module.Hands(hands.frames * 3), stitcher=two)
 
 
@@ -227,5 +227,5 @@ def test_what_does_not_fit_back_is_a_sentence(move, back, hands, changes, senten
     moved, _, transform, _ = move(hands, crop_width=96)
     with pytest.raises(ValueError, match=sentence):
         back(moved, transform, **changes)
-    with pytest.raises(ValueError, match="^hands: the moved picture had 96 x 120 pixels, this has 160 x 120"):
+    with pytest.raises(ValueError, match=r"^hands: the moved picture had 96 x 120 pixels, this has 160 x 120"):
         back(hands, transform)
