@@ -66,9 +66,18 @@ def brightness(scenes: Sequence[Scene], depth_range: str | tuple[float, float], 
 
 
 def _extent(scene: Scene, curve: str) -> tuple[Tensor, Tensor]:
-    """Least and greatest nearness [N] of each hand's vertices, whichever way they face: steady in a video."""
-    depth = F.pad(scene.vertices[..., 2], (0, 1))  # a vertex never seen: without hands there are none
+    """Least and greatest nearness [N] of each hand's vertices, whichever way they face: steady in a video.
+
+    A hand out of the picture has no extent, and does not darken the others.
+    """
+    # One vertex more that is never seen: there may be no others.
+    points = F.pad(torch.cat([scene.pixels[..., :2], scene.vertices[..., 2:]], -1), (0, 0, 0, 1))
+    place, depth = points[..., :2], points[..., 2]
     seen = depth > NEAR
+    size = torch.tensor([scene.width, scene.height], device=depth.device)
+    low = torch.where(seen[..., None], place, torch.inf).amin(1)
+    high = torch.where(seen[..., None], place, -torch.inf).amax(1)
+    seen &= ((low < size) & (high > 0)).all(1, keepdim=True)
     near = nearness(torch.where(seen, depth, 1), curve)
     return torch.where(seen, near, torch.inf).amin(1), torch.where(seen, near, -torch.inf).amax(1)
 

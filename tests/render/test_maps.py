@@ -164,10 +164,13 @@ def test_the_linear_curve_is_the_mesh_graphormer_s():
 
 
 def test_a_hand_far_beside_the_picture_keeps_the_range_of_the_others():
-    near, beside = hand(), hand(at=(40.0, 0, 0.6))
-    options: dict = {"depth_range": "hand", "depth_curve": "linear"}
-    with_it = render_layers(Frame(128, 128, (near, beside)), ["depth"], **options)
-    assert torch.equal(with_it["depth"], render_layers(Frame(128, 128, (near,)), ["depth"], **options)["depth"])
+    near, beside = hand(), hand(at=(9.0, 0, 0.3))
+    for name in ("picture", "hand", "batch"):
+        options: dict = {"depth_range": name, "depth_curve": "linear"}
+        alone = render_layers(Frame(128, 128, (near,)), ["depth"], **options)["depth"]
+        for hands in ((near, beside), (beside, near.replace(z_order=1)), (near, beside.replace(z_order=1))):
+            assert torch.equal(render_layers(Frame(128, 128, hands), ["depth"], **options)["depth"], alone)
+        assert render_layers(Frame(128, 128, (beside,)), ["depth"], **options)["depth"].max() == 0
     behind = near.replace(vertices=near.vertices * torch.tensor([1.0, 1, -1]))
     assert render_layers(Frame(128, 128, (behind,)), ["depth"], **options)["depth"].max() == 0
 
