@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .model import HandModel, Posing
+from .model import HandModel
 
 FINGERS, BONES = 5, 3  # the rig after the wrist, in its order
 
@@ -42,22 +42,21 @@ def pose_hand(
         left: [B] bool, whether the hand is a left one.
     """
     _check(model, rotations, shape, orientation, translation, left)
-    constants = model.posing
-    rest, rest_joints = _at_rest(model, constants, rotations, shape)
+    rest, rest_joints = at_rest(model, rotations, shape)
     mirror = torch.ones_like(translation)
     mirror[:, 0] = torch.where(left, -1.0, 1.0).to(mirror.dtype)
     # The mirrored hand's placing goes into the joints' motions, not over the vertices again.
-    turned, joints = _forward_kinematics(rotations, rest_joints, orientation * mirror[:, None, :], translation)
-    vertices = _blend(rest, rest_joints, turned, joints, constants.weights)
+    turned, joints = forward_kinematics(rotations, rest_joints, orientation * mirror[:, None, :], translation)
+    vertices = _blend(rest, rest_joints, turned, joints, model.posing.weights)
     tips = vertices.index_select(2, model.tip_vertices).mT
     return PosedHand(
         vertices=vertices.mT.contiguous(), joints=_with_tips(joints, tips), rotations=turned * mirror[:, None, None, :]
     )
 
 
-def _at_rest(model: HandModel, constants: Posing, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+def at_rest(model: HandModel, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
     """Vertices [B, 3, V] and joints [B, 16, 3] before they turn: template, shape, correctives, in one product."""
-    coefficients = shape
+    constants, coefficients = model.posing, shape
     if model.pose_dirs is not None:
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         coefficients = torch.cat([shape, (rotations - identity).flatten(1)], dim=1)
@@ -80,7 +79,7 @@ def _check(model: HandModel, rotations, shape, orientation, translation, left) -
             raise ValueError(f"pose_hand: {name} has shape {tuple(value.shape)}, expected {size}.")
 
 
-def _forward_kinematics(
+def forward_kinematics(
     rotations: Tensor, rest_joints: Tensor, placed: Tensor, translation: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Global linear maps [B, 16, 3, 3] and positions [B, 16, 3] of the joints, rig order, the five fingers at once.
@@ -130,7 +129,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     angle = safe.sqrt()
     sine = torch.where(small, 1 - squared / 6, angle.sin() / angle)
     cosine = torch.where(small, 0.5 - squared / 24, 2 * (angle / 2).sin().square() / safe)  # (1 - cos) / angle^2
-    cross = _cross_matrix(axis_angle)
+    cross = cross_matrix(axis_angle)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return identity + sine * cross + cosine * (cross @ cross)
 
@@ -169,7 +168,8 @@ def _matrix_to_quaternion(matrix: Tensor) -> Tensor:
     return torch.nn.functional.normalize(chosen, dim=-1)
 
 
-def _cross_matrix(vector: Tensor) -> Tensor:
+def cross_matrix(vector: Tensor) -> Tensor:
+    """[..., 3, 3] for which the product with w is the cross product of the vector [..., 3] with w."""
     x, y, z = vector.unbind(dim=-1)
     zero = torch.zeros_like(x)
     rows = [torch.stack(row, dim=-1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
