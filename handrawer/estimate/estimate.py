@@ -12,14 +12,14 @@ from ..counters import counters
 from ..hand.camera import Camera
 from ..hand.hands import Frame, Hand, Hands
 from ..hand.model import HandModel, load_open_hand
-from .fit import Fit, fit_landmarks, hands_of_fit
+from .doubt import fit_judged
+from .fit import hands_of_fit
 from .landmarks import LandmarkDetector, Landmarks
 
 logger = logging.getLogger("handrawer")
 
 NO_HAND = "No hand was found."
 POOR_FIT = 0.05  # mean distance over the hand's size, from where a hand's note warns
-OTHER_SIDE = 0.6  # the other side's loss must be under this share of the detector's side's to be believed
 TRANSPARENT = 0.5  # grey that is put behind transparent pictures
 
 
@@ -70,44 +70,24 @@ def _frame(found: list[Landmarks], picture: Tensor, model: HandModel, camera: Ca
     height, width = picture.shape[:2]
     if not found:
         return Frame(width, height, (), NO_HAND)
-    fit, sides = _fit(found, model, width, height, camera)
-    notes = [_notes(hand, side, float(r)) for hand, side, r in zip(found, sides, fit.residual, strict=True)]
-    hands = hands_of_fit(fit, model, sides, width, height, [hand.score for hand in found], camera, notes)
+    points, world = (torch.stack([getattr(hand, name) for hand in found]) for name in ("points", "world"))
+    sides, scores = [hand.side for hand in found], [hand.score for hand in found]
+    judged = fit_judged(model, points, width, height, sides, world, score=scores, camera=camera)
+    fit = judged.fit
+    notes = [note + _notes(float(r)) for note, r in zip(judged.notes, fit.residual, strict=True)]
+    hands = hands_of_fit(fit, model, judged.side, width, height, scores, camera, notes, judged.unsure)
     for number, (hand, residual) in enumerate(zip(hands, fit.residual.tolist(), strict=True)):
         logger.debug("hand %d: %s, landmarks explained to %.1f %% of its size", number, hand.side, 100 * residual)
     return Frame(width, height, _largest_first(hands, width, height))
 
 
-def _fit(
-    found: list[Landmarks], model: HandModel, width: int, height: int, camera: Camera | None
-) -> tuple[Fit, list[str]]:
-    """The fit, and the side of each hand: the detector's, unless the other one explains the landmarks far better."""
-    points = torch.stack([hand.points for hand in found])
-    world = torch.stack([hand.world for hand in found])
-    sides = [hand.side for hand in found]
-    fit = fit_landmarks(model, points, width, height, sides, world, camera=camera)
-    doubtful = [i for i, residual in enumerate(fit.residual.tolist()) if residual > POOR_FIT]
-    if not doubtful:
-        return fit, sides
-    other = ["left" if sides[i] == "right" else "right" for i in doubtful]
-    mirrored = fit_landmarks(model, points[doubtful], width, height, other, world[doubtful], camera=camera)
-    for row, i in enumerate(doubtful):
-        if float(mirrored.loss[row]) < OTHER_SIDE * float(fit.loss[i]):
-            sides[i] = other[row]
-            fit = fit.replaced(i, mirrored, row)
-    return fit, sides
-
-
-def _notes(hand: Landmarks, side: str, residual: float) -> tuple[str, ...]:
-    notes = []
-    if side != hand.side:
-        notes.append(f"The detector took it for a {hand.side} hand; as a {side} hand it is anatomically possible.")
-    if residual > POOR_FIT:
-        notes.append(
-            f"The fitted hand misses the detector's points by {100 * residual:.0f} % of its size: "
-            "the hand in the picture may be malformed or hidden."
-        )
-    return tuple(notes)
+def _notes(residual: float) -> tuple[str, ...]:
+    if residual <= POOR_FIT:
+        return ()
+    return (
+        f"The fitted hand misses the detector's points by {100 * residual:.0f} % of its size: "
+        "the hand in the picture may be malformed or hidden.",
+    )
 
 
 def _largest_first(hands: list[Hand], width: int, height: int) -> tuple[Hand, ...]:

@@ -30,11 +30,11 @@ AGREEMENT = 0.04  # share of the hand's box; a landmark that far from the fitted
 class Source:
     """Where landmarks come from: what they mark, and how exact they are."""
 
-    point_sigma: float = 0.01
+    point_sigma: float = 0.015
     """Standard deviation of the points, in shares of the longer side of their box."""
-    world_sigma: float = 0.025
+    world_sigma: float = 0.04
     """Metres, of the 3D points."""
-    prior_weight: float = 0.6
+    prior_weight: float = 0.8
     """Of natural poses and shapes; 1 would trust them as much as the landmarks."""
     calibrated: bool = True
     """MediaPipe's points, which lie beside the joints on the skin; False: the rig's own joints."""
@@ -44,7 +44,7 @@ class Source:
 
 
 MEDIAPIPE = Source()
-JOINTS = Source(point_sigma=0.001, world_sigma=0.001, calibrated=False, along_ray=False)
+JOINTS = Source(point_sigma=0.001, world_sigma=0.001, prior_weight=0.6, calibrated=False, along_ray=False)
 """Known joints of a rig, for instance another hand model's or a motion capture's."""
 
 
