@@ -69,8 +69,13 @@ def fit_judged(
     count = len(side)
     first = [s or "right" for s in side]
     odds = [_odds(s, None if score is None else score[i]) for i, s in enumerate(side)]
-    each = {"world": world, "weights": weights, "shape": shape}
-    fit = fit_landmarks(model, points, width, height, first, camera=camera, source=source, **each)
+
+    def fitted(rows: list[int], sides: list[str]) -> Fit:
+        some = [None if value is None else value[rows] for value in (world, weights, shape)]
+        return fit_landmarks(model, points[rows], width, height, sides, some[0], camera=camera, weights=some[1],
+                             shape=some[2], source=source)  # fmt: skip
+
+    fit = fitted(list(range(count)), first)
     # Only where the other side's fit could change the answer, or take the doubt away, is it worth its time.
     certain = BY_LOSS * MOST_LOSS + _log_odds(SURE)
     poor = (fit.loss > POOR_LOSS).tolist()
@@ -78,8 +83,7 @@ def fit_judged(
     chosen, probability = list(first), torch.ones(count, dtype=torch.float64)
     if open_:
         other = ["left" if first[i] == "right" else "right" for i in open_]
-        some = {name: None if value is None else value[open_] for name, value in each.items()}
-        mirrored = fit_landmarks(model, points[open_], width, height, other, camera=camera, source=source, **some)
+        mirrored = fitted(open_, other)
         gain = _evidence(source, fit.loss[open_], mirrored.loss)
         for row, i in enumerate(open_):
             both = odds[i] + float(gain[row])
