@@ -10,10 +10,11 @@ from . import folders, routes
 from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
 from .advanced import HanDrawerApplyAdvanced
 from .batches import HanDrawerHandsFromBatch
+from .card import HanDrawerFileCard
 from .estimate import HanDrawerEstimateHands
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
-from .rendering import HanDrawerRenderHands
+from .rendering import HanDrawerHandMask, HanDrawerRenderHands
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
 from .transforms import HanDrawerPasteHandsBack, HanDrawerTransformHands
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerGesture,
     HanDrawerPlaceHands,
     HanDrawerRenderHands,
+    HanDrawerHandMask,
     HanDrawerLoadMini,
     HanDrawerLoad,
     HanDrawerEncodeHands,
@@ -31,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerApplyAdvanced,
     HanDrawerUNetLoader,
     HanDrawerHandsFromBatch,
+    HanDrawerFileCard,
     HanDrawerHandsFromPose,
     HanDrawerPoseFromHands,
     HanDrawerLoadHands,

@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from . import folders, network, sampling, steering, types
 from .outputs import CATEGORY
 
-MINI = "HanDrawer mini (comes with HanDrawer)"
 UNETS = "diffusion_models"
 # What the host's own loader of diffusion models offers, under the same names.
 WEIGHT_TYPES = {
@@ -113,7 +112,7 @@ class HanDrawerUNetLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "unet_name",
-                    options=[MINI, *folder_paths.get_filename_list(UNETS)],
+                    options=[folders.MINI, *folder_paths.get_filename_list(UNETS)],
                     tooltip="A file from ComfyUI's folder models/diffusion_models, or the small model.",
                 ),
                 steering.features_input(),
@@ -154,7 +153,7 @@ def load_unet(name: str, weight_dtype: str = "default"):
     Raises:
         ValueError: the file is gone or damaged, or the host does not know what it is.
     """
-    if name == MINI:
+    if name == folders.MINI:
         from .mini_model import load_mini
 
         return load_mini(folders.MINI_WEIGHTS)[0]

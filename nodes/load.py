@@ -71,12 +71,12 @@ class HanDrawerLoad(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, handrawer_name: str, **_others) -> str:
+        return folders.stamp(handrawer_name)
+
+    @classmethod
     def execute(cls, handrawer_name: str) -> io.NodeOutput:
-        path = folder_paths.get_full_path(folders.FOLDER, handrawer_name)
-        if path is None:
-            raise ValueError(
-                f"handrawer_name: {handrawer_name} is not in models/handrawer any more; put it back or choose another."
-            )
+        path = folders.handrawer_file(handrawer_name)
         try:
             return io.NodeOutput(network.load_network(path))
         except ValueError as error:
