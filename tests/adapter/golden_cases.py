@@ -1,7 +1,8 @@
-"""What the golden outputs of a format version are made of: the weights that ship, and hands as plain numbers.
+"""What the golden outputs of a format version are made of: a small frozen adapter, and hands as plain numbers.
 
-Run `python -m tests.adapter.golden_cases FILE` to write a golden file: once, when a format version is made, and never
-again for that version. Hands are stored as their vertices, so that neither gestures nor skinning are part of it.
+Run `python -m tests.adapter.golden_cases VERSION` to write the files of a format version: once, when it is made, and
+never again. The adapter's weights are random and its mesh graphs are those of the open hand when it was made; hands are
+stored as their vertices. So neither training nor gestures nor skinning are part of it, only the mathematics.
 """
 
 from __future__ import annotations
@@ -13,15 +14,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from handrawer.adapter.checkpoint import load
+from handrawer.adapter.checkpoint import load, save
 from handrawer.adapter.handrawer import HanDrawer, hand_inputs
+from handrawer.adapter.unet import BASES, describe_blocks
 from handrawer.hand.hands import Frame, Hand, Hands, hand_from_gesture
 from handrawer.hand.model import load_open_hand
 
 GOLDEN = Path(__file__).parent / "golden"
-SHIPPED = Path(__file__).resolve().parents[2] / "handrawer" / "mini" / "weights" / "handrawer.safetensors"
 STEP = 37  # every so manieth value of a map is kept
 SIZE = 256
+
+
+def adapter_file(version: int) -> Path:
+    return GOLDEN / f"adapter_{version}.safetensors"
+
+
+def outputs_file(version: int) -> Path:
+    return GOLDEN / f"outputs_{version}.safetensors"
+
+
+def small_adapter() -> HanDrawer:
+    """In the small model's layout, random throughout."""
+    torch.manual_seed(0)
+    base = BASES["mini"]
+    modules = tuple(f"input_blocks.{i}" for i in range(len(base.blocks)))
+    description = describe_blocks(base.blocks, modules, 4, base.context_width)
+    sizes = {"width": 32, "heads": 4, "graph_widths": (8, 16, 32), "raster": 64, "mlp_ratio": 1.5}
+    adapter = HanDrawer.create(description, load_open_hand(), **sizes)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            if not parameter.any():  # the projections start at zero
+                parameter.normal_(0, 0.3)
+    return adapter.eval()
 
 
 def some_hands() -> list[Hand]:
@@ -76,13 +100,15 @@ def kept(values: Tensor) -> Tensor:
 def main() -> None:
     from safetensors.torch import save_file
 
-    target = Path(sys.argv[1])
-    if target.exists():
-        raise SystemExit(f"{target} exists: the mathematics of a format version never changes, so its file stays.")
+    version = int(sys.argv[1])
+    if outputs_file(version).exists():
+        raise SystemExit("It exists: the mathematics of a format version never changes, so its numbers stay.")
+    GOLDEN.mkdir(exist_ok=True)
+    save(adapter_file(version), small_adapter())
     hands = some_hands()
-    found = {name: kept(values) for name, values in outputs(load(SHIPPED), hands).items()}
+    found = {name: kept(values) for name, values in outputs(load(adapter_file(version)), hands).items()}
     found["vertices"] = torch.stack([hand.vertices for hand in hands]).float()
-    save_file(found, target, {"torch": torch.__version__, "weights": SHIPPED.name})
+    save_file(found, outputs_file(version), {"torch": torch.__version__})
 
 
 if __name__ == "__main__":

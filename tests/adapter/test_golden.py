@@ -1,29 +1,30 @@
-"""The mathematics of a format version never changes: what the shipped weights make of two hands, kept as numbers."""
+"""The mathematics of a format version never changes: what a frozen adapter makes of two hands, kept as numbers."""
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from handrawer.adapter.checkpoint import load
+from handrawer.adapter.checkpoint import load, read_metadata
 from handrawer.adapter.config import FORMAT_VERSION
 
-from .golden_cases import GOLDEN, SHIPPED, kept, outputs, some_hands, with_vertices
+from .golden_cases import adapter_file, kept, outputs, outputs_file, some_hands, with_vertices
 
 TOLERANCE = 2e-5  # of a result's largest value: processors sum in different orders
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return load_file(GOLDEN / "version_1.safetensors")
+    return load_file(outputs_file(1))
 
 
 @pytest.fixture(scope="module")
 def found(golden):
-    return outputs(load(SHIPPED), with_vertices(some_hands(), golden["vertices"]))
+    return outputs(load(adapter_file(1)), with_vertices(some_hands(), golden["vertices"]))
 
 
 def test_every_format_version_has_its_numbers():
-    assert {path.stem for path in GOLDEN.glob("*.safetensors")} == {f"version_{k + 1}" for k in range(FORMAT_VERSION)}
+    for version in range(1, FORMAT_VERSION + 1):
+        assert outputs_file(version).is_file() and read_metadata(adapter_file(version)).format_version == version
 
 
 def test_version_1_gives_what_it_always_gave(golden, found):
@@ -38,7 +39,7 @@ def test_version_1_gives_what_it_always_gave(golden, found):
 def test_the_numbers_would_show_a_change(golden, found):
     """A geometry raster one pixel off, a hand slightly elsewhere: far more than the tolerance."""
     moved = golden["vertices"] + torch.tensor([0.002, 0.0, 0.0])
-    changed = outputs(load(SHIPPED), with_vertices(some_hands(), moved))
+    changed = outputs(load(adapter_file(1)), with_vertices(some_hands(), moved))
     for name in ("one.text.0", "one.null text.3", "two.odd grid.5"):
         difference = float((kept(changed[name]) - golden[name]).abs().max())
         assert difference > 100 * TOLERANCE * float(golden[name].abs().max()), name
