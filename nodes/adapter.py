@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from safetensors import SafetensorError
 
 from . import folders, network, sampling, steering, types
-from .outputs import CATEGORY
+from .outputs import CATEGORY, note_output
 
 UNETS = "diffusion_models"
 # What the host's own loader of diffusion models offers, under the same names.
@@ -43,13 +43,15 @@ class HanDrawerEncodeHands(io.ComfyNode):
             outputs=[
                 types.Features.Output(
                     id="features_out", display_name="features", tooltip="What HanDrawer Apply needs of the hands."
-                )
+                ),
+                note_output(),
             ],
         )
 
     @classmethod
     def execute(cls, handrawer: network.Network, hands) -> io.NodeOutput:
-        return io.NodeOutput(network.encode(handrawer, hands))
+        hands, note = network.refitted(handrawer, hands)
+        return io.NodeOutput(network.encode(handrawer, hands), note)
 
 
 class HanDrawerApply(io.ComfyNode):

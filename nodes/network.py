@@ -16,8 +16,9 @@ from ..handrawer.adapter.checkpoint import AdapterMetadata, check_fits, load
 from ..handrawer.adapter.handrawer import HanDrawer, HandTokens
 from ..handrawer.adapter.inputs import hand_inputs
 from ..handrawer.adapter.unet import UNetDescription, describe_blocks
+from ..handrawer.hand.convert import refit_for
 from ..handrawer.hand.hands import Hands
-from ..handrawer.hand.model import load_open_hand
+from ..handrawer.hand.model import HandModel, known_model
 
 TextKey = tuple[tuple[int, ...], str]
 KEPT_BYTES = 512 * 2**20  # maps which one Encode Hands remembers between queue runs, in main memory
@@ -206,28 +207,53 @@ def load_network(path: str | Path) -> Network:
 def encode(network: Network, hands: Hands) -> Features:
     """Run the GCN over the hands.
 
+    Args:
+        hands: of the adapter's hand model, see :func:`refitted`.
+
     Raises:
-        ValueError: the hands are of another hand model than the adapter's.
+        ValueError: the adapter's hand model is not at hand.
     """
-    mm.load_models_gpu([network.patcher], force_full_load=True)
-    device = network.patcher.load_device
     config = network.adapter.config
+    model = hand_model(config.hand_model)
+    mm.load_models_gpu([network.patcher], force_full_load=True)
     # Outside the host's inference mode: the hand model is kept once loaded, and estimating needs gradients through it.
     with torch.inference_mode(False):
-        inputs = hand_inputs(hands, hand_model(config.hand_model), raster=config.raster, device=device)
-    tokens = network.adapter.encode(inputs)
-    return Features(network, hands, tokens.to(mm.intermediate_device()))
+        inputs = hand_inputs(hands, model, raster=config.raster, device=network.patcher.load_device)
+    return Features(network, hands, network.adapter.encode(inputs).to(mm.intermediate_device()))
 
 
-def hand_model(name: str):
+def refitted(network: Network, hands: Hands) -> tuple[Hands, str]:
+    """The hands as the adapter knows them, and what there is to say: hands of another model that were brought over.
+
+    Raises:
+        ValueError: naming the input, if that is not possible.
+    """
+    name = network.adapter.config.hand_model
+    hand_model(name)
+    try:
+        with torch.inference_mode(False):
+            found, note = refit_for(hands, name)
+    except ValueError as error:
+        raise ValueError(f"hands: {error}") from error
+    if not any(hand.enabled for frame in found.frames for hand in frame.hands):
+        note = "No hand: the model will draw alone."
+    return found, note
+
+
+def hand_model(name: str) -> HandModel:
     """The hand model of that name.
 
     Raises:
-        ValueError: it does not come with the project.
+        ValueError: it neither comes with the project nor has been loaded.
     """
-    if name != "open":
-        raise ValueError(f"handrawer: this adapter was trained with the hand model {name!r}; only 'open' is here.")
-    return load_open_hand()
+    with torch.inference_mode(False):
+        found = known_model(name)
+    if found is None:
+        raise ValueError(
+            f"handrawer: this adapter was trained with the hand model {name!r}, which is not at hand; load it with "
+            "Load Hand Model, or choose an adapter trained with 'open'."
+        )
+    return found
 
 
 def describe_model(model) -> UNetDescription | None:

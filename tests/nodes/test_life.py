@@ -4,11 +4,13 @@ import copy
 import gc
 import importlib
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from handrawer.hand.hands import Hands
 from tests.nodes.canvas import Canvas, one_hand, other_hand, relative
 from tests.nodes.random_extras import write_lora
 from tests.nodes.test_neighbours import OTHERS
@@ -171,8 +173,6 @@ def test_adapter_weights_the_host_keeps_in_half_precision(sd15: Canvas, nodes, t
 
 
 def test_every_wrong_base_is_refused_with_what_works_instead(sd15: Canvas, sdxl: Canvas, nodes, features):
-    from types import SimpleNamespace
-
     steering = nodes("steering")
 
     def said(model, of=features) -> str:
@@ -221,8 +221,6 @@ def test_what_is_typed_wrong_is_a_sentence(nodes, sd15: Canvas, features):
 
 
 def test_the_small_node_is_the_advanced_one_left_as_it_is(sd15: Canvas, nodes, features, text):
-    from types import SimpleNamespace
-
     adapter, advanced = nodes("adapter"), nodes("advanced")
     schema = advanced.HanDrawerApplyAdvanced.define_schema()
     defaults = {i.id: i.default for i in schema.inputs if getattr(i, "default", None) is not None}
@@ -260,3 +258,23 @@ def test_the_card_of_a_file(nodes_package, nodes, sd15: Canvas, tmp_path, monkey
     with pytest.raises(ValueError, match=r"^handrawer_name: gone\.safetensors is not in models/handrawer any more"):
         card.execute("gone.safetensors")
     folder_paths.filename_list_cache.pop("handrawer", None)
+
+
+def test_hands_of_another_hand_model_are_brought_over(sd15: Canvas, nodes, features):
+    """An adapter knows one mesh. Hands of an unknown model are refitted by their joints, and the node says so."""
+    network, hands = nodes("network"), sd15.hands.from_json(Hands((one_hand(112, 72),)).to_json())
+    same, note = network.refitted(sd15.network, hands)
+    assert same is hands and note == ""
+    (foreign,) = (frame for frame in hands.map(lambda hand: hand.replace(model="another")).frames)
+    brought, note = network.refitted(sd15.network, sd15.hands((foreign,)))
+    assert "1 hand of the model another brought over to open" in note and "joints alone" in note
+    (hand,) = brought.frames[0].hands
+    assert hand.model == "open"
+    assert float((hand.joints - hands.frames[0].hands[0].joints).norm(dim=-1).mean()) < 0.003, "metres"
+    nobody, note = network.refitted(sd15.network, sd15.hands((foreign.__class__(112, 72),)))
+    assert nobody.count == 0 and note.startswith("No hand")
+    unknown = copy.copy(sd15.network.adapter.config)
+    object.__setattr__(unknown, "hand_model", "mano")
+    other = type(sd15.network)("for_mano.safetensors", SimpleNamespace(config=unknown), None, None)
+    with pytest.raises(ValueError, match=r"^handrawer: .*'mano', which is not at hand"):
+        network.refitted(other, hands)
