@@ -6,7 +6,7 @@ inputs are only ever appended.
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders, routes
+from . import folders, mano, routes
 from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
 from .advanced import HanDrawerApplyAdvanced
 from .batches import HanDrawerHandsFromBatch
@@ -14,6 +14,7 @@ from .card import HanDrawerFileCard
 from .estimate import HanDrawerEstimateHands
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
+from .mano import HanDrawerConvertHands, HanDrawerLoadHandModel
 from .rendering import HanDrawerHandMask, HanDrawerRenderHands
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
@@ -42,6 +43,8 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerJoinHands,
     HanDrawerTransformHands,
     HanDrawerPasteHandsBack,
+    HanDrawerLoadHandModel,
+    HanDrawerConvertHands,
 ]
 
 
@@ -50,5 +53,6 @@ class HanDrawerExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register()
+        mano.register()
         routes.register()
         return NODES

@@ -10,3 +10,6 @@ HanDrawerModel = io.Custom("HANDRAWER")
 
 Features = io.Custom("HANDRAWER_FEATURES")
 """`nodes.network.Features`: hands through the adapter's GCN, with the maps made from them so far."""
+
+HandModel = io.Custom("HANDRAWER_HAND_MODEL")
+"""`handrawer.hand.model.HandModel`: mesh, joints, skinning and shapes of a hand. Never changed in place."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m handrawer demo`, `estimate` and `train`.
+"""The command line: `python -m handrawer demo`, `estimate`, `train` and `mano`.
 
 Only the parser lives here; each command's module, and with it torch and the rest, is imported when it is chosen, so
 that `--help` answers at once.
@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "a picture of a hand steers the small model: overlay, depth, mask and a sheet without and with HanDrawer",
     "estimate": "the hands in a picture: a JSON file and pictures of them",
     "train": "train as a configuration file says",
+    "mano": "keep a MANO file of yours as safetensors; nothing in the file is run",
 }
 
 
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(added["demo"])
     _add_estimate(added["estimate"])
     _add_train(added["train"])
+    _add_mano(added["mano"])
     return parser
 
 
@@ -69,6 +71,12 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration file, see docs/training.md")
+
+
+def _add_mano(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="MANO_RIGHT.pkl or MANO_LEFT.pkl, or one re-saved")
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: beside it, as .safetensors")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def _whole(text: str, low: int, high: int) -> int:
