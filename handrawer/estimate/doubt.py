@@ -26,7 +26,7 @@ MOST_LOSS = 40.0  # differences beyond it say no more, but where
 BY_FAR = 0.35  # one side's loss is under this share of the other's: real landmarks of the right side never do that
 POOR_LOSS = 60.0  # a side that leaves more is compared with the other, however sure the detector is
 SURE = 0.8  # the least probability of a side that is not in doubt
-EDGE = 0.2  # cosine between palm normal and view, under which palm and back look alike
+EDGE, EXACT_EDGE = 0.2, 0.02  # cosine between palm normal and view, under which palm and back look alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,9 @@ def fit_judged(
                 chosen[i], fit = other[row], fit.replaced(i, mirrored, row)
             probability[i] = 1 / (1 + math.exp(-abs(both)))
     facing = _facing(fit)
-    unsure = [float(probability[i]) < SURE or abs(float(facing[i])) < EDGE for i in range(count)]
-    notes = [_notes(side[i], chosen[i], float(probability[i]), float(facing[i])) for i in range(count)]
+    edge = facing.abs() < (EDGE if source.calibrated else EXACT_EDGE)
+    unsure = (edge | (probability < SURE)).tolist()
+    notes = [_notes(side[i], chosen[i], float(probability[i]), float(facing[i]), bool(edge[i])) for i in range(count)]
     return Judged(fit, chosen, probability, facing, unsure, notes)
 
 
@@ -129,13 +130,13 @@ def _facing(fit: Fit) -> Tensor:
     return (fit.orientation[:, :, 2] * view).sum(dim=1)
 
 
-def _notes(told: str | None, side: str, probability: float, facing: float) -> tuple[str, ...]:
+def _notes(told: str | None, side: str, probability: float, facing: float, edge: bool) -> tuple[str, ...]:
     notes = []
     if told is not None and told != side:
         notes.append(f"The detector took it for a {told} hand; as a {side} hand it is anatomically possible.")
     if probability < SURE:
         notes.append(f"Unsure whether it is a left or a right hand: it was taken for a {side} one.")
-    if abs(facing) < EDGE:
+    if edge:
         shown = "palm" if facing > 0 else "back"
         notes.append(f"Unsure whether it shows its palm or its back: it is seen from the edge, as if from the {shown}.")
     return tuple(notes)
