@@ -35,8 +35,7 @@ def of_stitcher(stitcher: Any, picture: int, width: int, height: int) -> Transfo
     if not transform.keeps_shape(width, height, *whole[2:]):
         raise ValueError(
             f"It was made of a picture of {whole[2]} x {whole[3]} pixels, the hands lie in one of {width} x {height} "
-            "and another shape; send the hands through the same padding first, or leave outpainting off in the crop "
-            "node."
+            "and another shape; if the crop node enlarged the picture for outpainting, pad the hands likewise first."
         )
     steps = [
         transform.resize(width, height, whole[2], whole[3]),

@@ -27,6 +27,8 @@ EMPTY_PERSON = {BODY: 18, FACE: 70, KEYS["left"]: 21, KEYS["right"]: 21}  # poin
 
 WRIST_REACH = 0.6  # in hand sizes, how far a body's wrist may lie from the wrist of its hand
 NORMALISED = 2.0  # coordinates up to here, all of them, are shares of the canvas
+LARGEST_SIDE = 2**16  # of a canvas, pixels
+FARTHEST = 50.0  # in canvases, beyond which a point is no point
 UNKNOWN_SIZE = (
     "These poses do not say how large their picture is (canvas_width and canvas_height): connect the picture."
 )
@@ -134,9 +136,9 @@ def _plain_frame(frame: Any) -> dict:
         return {"people": people, "size": None}
     try:
         size = (int(width), int(height))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"This pose is damaged: its canvas has the size {width} x {height}.") from error
-    if min(size) < 1:
+    if min(size) < 1 or max(size) > LARGEST_SIDE:
         raise ValueError(f"This pose is damaged: its canvas has the size {width} x {height}.")
     return {"people": people, "size": size}
 
@@ -163,7 +165,7 @@ def _triples(values: Any, key: str) -> Tensor | None:
             table = torch.tensor(rows, dtype=torch.float64)
         else:
             table = torch.tensor(values, dtype=torch.float64).view(-1, 3)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
         raise ValueError(f"This pose is damaged: {key} is not a list of x, y and confidence.") from error
     xy, confidence = table[:, :2], table[:, 2]
     # Not found: zeros as OpenPose has it, minus one pixel, or a bit less than 0 for minus one pixel as a share.
@@ -182,7 +184,10 @@ def _frame(frame: dict, people: list[dict[str, Tensor]], size: tuple[int, int] |
     for number, parts in enumerate(people):
         for side, key in KEYS.items():
             if key in parts:
-                hands.append(PoseHand(side, parts[key][:, :2] / scale, parts[key][:, 2], number))
+                points = parts[key][:, :2] / scale
+                beyond = (points.abs() > FARTHEST).any(dim=1)
+                confidence = torch.where(beyond, 0.0, parts[key][:, 2])
+                hands.append(PoseHand(side, torch.where(beyond[:, None], 0.0, points), confidence, number))
         body = parts.get(BODY, torch.zeros(0, 3, dtype=torch.float64))
         places = {side: body[place] for side, place in BODY_WRISTS.items() if place < len(body)}
         unit = torch.cat([scale, torch.ones(1, dtype=torch.float64)])

@@ -2,9 +2,12 @@
 
 import copy
 import json
+import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handrawer.estimate.calibration import mediapipe_points_2d
 from handrawer.estimate.openpose import completed, hands_from_poses, wrists_say_exchanged
@@ -190,6 +193,9 @@ def test_no_hand_is_no_error(people, sentence):
         ({"people": 3, "canvas_width": 3, "canvas_height": 3}, "not a list of keypoints"),
         ({"people": [], "canvas_width": 0, "canvas_height": 3}, "has the size 0 x 3"),
         ({"people": [], "canvas_width": "wide", "canvas_height": 3}, "has the size wide x 3"),
+        ({"people": [], "canvas_width": 10**9, "canvas_height": 3}, "has the size 1000000000 x 3"),
+        ({"people": [], "canvas_width": float("inf"), "canvas_height": 3}, "has the size inf x 3"),
+        ({"people": [], "canvas_width": float("nan"), "canvas_height": 3}, "has the size nan x 3"),
         ({"people": [{KEYS["left"]: [1.0] * 60}], "canvas_width": 9, "canvas_height": 9}, "20 points, a hand has 21"),
         ({"people": [{KEYS["left"]: [1.0] * 62}], "canvas_width": 9, "canvas_height": 9}, "x, y and confidence"),
         ({"people": [{KEYS["left"]: 7}], "canvas_width": 9, "canvas_height": 9}, "x, y and confidence"),
@@ -201,6 +207,46 @@ def test_what_is_no_pose_is_one_sentence(wrong, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         hands_from_poses(wrong)
     assert str(caught.value).count(".") == 1 or "(" in str(caught.value)
+
+
+NUMBERS = st.one_of(st.floats(), st.integers(), st.sampled_from([-1, 0, 10**400, 1e308, True, None, "1"]))
+VALUES = st.one_of(
+    NUMBERS, st.text(max_size=3), st.lists(NUMBERS, max_size=64), st.lists(NUMBERS, min_size=63, max_size=63),
+    st.lists(st.lists(NUMBERS, min_size=2, max_size=4), max_size=22), st.dictionaries(st.text(max_size=2), NUMBERS),
+)  # fmt: skip
+PEOPLE = st.one_of(VALUES, st.lists(st.dictionaries(st.sampled_from([BODY, *KEYS.values()]), VALUES), max_size=2))
+POSES = st.fixed_dictionaries({}, optional={"people": PEOPLE, "canvas_width": NUMBERS, "canvas_height": NUMBERS})
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.one_of(POSES, st.lists(st.one_of(POSES, VALUES), max_size=2), VALUES))
+def test_whatever_comes_is_read_or_refused_with_a_sentence(poses):
+    said, frames = "This is no pose: ", ()
+    try:
+        frames = read_poses(poses)
+    except ValueError as error:
+        said = str(error)
+    assert said.startswith(("This is no pose: ", "This pose is damaged: ", "These poses do not say"))
+    for frame in frames:
+        assert all(bool(torch.isfinite(hand.points).all()) for hand in frame.hands)
+
+
+def test_points_beyond_all_reason_are_not_believed(two, poses):
+    frame = copy.deepcopy(poses[0])
+    frame["people"][0][KEYS["left"]][9:12] = [1e300, -1e300, 1.0]
+    frame["people"][0][KEYS["right"]] = [x * 1e12 for x in frame["people"][0][KEYS["right"]]]
+    (found,) = hands_from_poses(frame).frames
+    assert [hand.side for hand in found.hands] == ["left"]
+    assert misses(found, Frame(WIDTH, HEIGHT, two.hands[:1]))[0] < 0.02
+
+
+def test_no_detector_is_needed(two, poses, monkeypatch):
+    """Nothing of it asks for mediapipe."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "mediapipe"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    assert len(hands_from_poses(poses).frames[0].hands) == 2
+    assert poses_from_hands(Hands((two,)))
 
 
 def test_a_picture_of_another_shape_is_refused(poses):
