@@ -144,7 +144,8 @@ def measure_pictures(out: Path, count: int, seed: int) -> list[str]:
         f"## {count} pictures",
         f"Synthetic pictures of {SIZE} x {SIZE} pixels (the project's own generator, seed {seed}, which neither the "
         "calibration nor the rule of doubt has seen), one plain look of the detector, the picture's own camera. "
-        "Lengths as above, joints of the rig. A hand counts as found if the joints lie within 40 % of its size on average.",
+        "Lengths as above, joints of the rig. A hand counts as found if the joints lie within 40 % of its size on "
+        "average.",
         table_by(seen, lambda s: s.view, "view"),
         table_by(seen, lambda s: s.gesture, "gesture"),
         f"The {WORST} worst of the hands that were found and not flagged, by the error with the wrists together:",
