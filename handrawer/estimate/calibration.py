@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ..hand.camera import project
+from ..hand.correspondence import correspond
 from ..hand.hands import Hand, known_model
 from ..hand.joints import JOINT_PARENTS, RIG_JOINTS
-from ..hand.model import HandModel
+from ..hand.model import OPEN_HAND, HandModel, load_open_hand
 from ..hand.skinning import PosedHand, axis_angle_to_matrix, pose_hand
 
 OFFSETS_FILE = Path(__file__).with_name("landmark_offsets.json")
@@ -47,13 +48,36 @@ OWN_BONE, PARENT_BONE = _frames()
 def landmark_offsets(model_name: str) -> Tensor:
     """[21, 2, 3] float64: offsets with the own and with the parent bone, in palm lengths, of a right hand.
 
-    Zeros for a model that has not been calibrated: its joints are taken for MediaPipe's.
+    Zeros for a model that has not been calibrated: see ``offsets_of``.
     """
     table = json.loads(OFFSETS_FILE.read_text(encoding="utf-8"))["models"]
     with torch.inference_mode(False):  # kept for callers outside of it too
         if model_name not in table:
             return torch.zeros(21, 2, 3, dtype=torch.float64)
         return torch.tensor(table[model_name]["offsets"], dtype=torch.float64)
+
+
+def offsets_of(model: HandModel) -> Tensor:
+    """[21, 2, 3] float64, as ``landmark_offsets``: those measured on the model, or carried over from the open hand's.
+
+    A model that the user loaded cannot have been calibrated here. But where its joints lie beside the open hand's is
+    known (``hand.correspondence``), and MediaPipe's points do not depend on a rig.
+    """
+    measured = landmark_offsets(model.name)
+    return measured if model.name == OPEN_HAND or bool(measured.any()) else _carried_over(model)
+
+
+@functools.lru_cache(maxsize=8)
+def _carried_over(model: HandModel) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():
+        source = load_open_hand()
+        matched = correspond(source, model)
+        own, parent = (matched.laid.rotations[0, list(bones)].mT for bones in (OWN_BONE, PARENT_BONE))
+        offsets = landmark_offsets(OPEN_HAND) * palm_length(source, torch.zeros(1, source.shape_count)).double()
+        by_own = (own @ offsets[:, 0, :, None])[..., 0] + matched.offsets
+        by_parent = (parent @ offsets[:, 1, :, None])[..., 0]
+        palm = (matched.laid.joints[0, MIDDLE_KNUCKLE] - matched.laid.joints[0, 0]).norm()
+        return torch.stack([by_own, by_parent], dim=1) / palm
 
 
 def palm_length(model: HandModel, shape: Tensor) -> Tensor:
@@ -71,9 +95,9 @@ def rig_to_mediapipe(
     Args:
         posed: joints [B, 21, 3] and global rotations [B, 16, 3, 3] as ``pose_hand`` gives them.
         shape: [B, S] coefficients they were posed with; left: [B] bool.
-        offsets: [21, 2, 3] instead of the model's calibrated ones.
+        offsets: [21, 2, 3] instead of ``offsets_of`` the model.
     """
-    offsets = (landmark_offsets(model.name) if offsets is None else offsets).to(posed.joints)
+    offsets = (offsets_of(model) if offsets is None else offsets).to(posed.joints)
     mirror = torch.ones(len(left), 1, 3, dtype=offsets.dtype, device=offsets.device)
     mirror[:, 0, 0] = torch.where(left, -1.0, 1.0).to(mirror)
     shift = torch.zeros_like(posed.joints)

@@ -23,7 +23,7 @@ from ..hand.anatomy import ANGLE_NAMES, LIMITS, anatomical_axes, angles_to_rotat
 from ..hand.joints import FINGERS, RIG_JOINTS
 from ..hand.model import HandModel
 from ..hand.skinning import pose_hand
-from .calibration import MIDDLE_KNUCKLE, OWN_BONE, PARENT_BONE, landmark_offsets, rig_to_mediapipe
+from .calibration import MIDDLE_KNUCKLE, OWN_BONE, PARENT_BONE, offsets_of, rig_to_mediapipe
 
 ANGLES = len(ANGLE_NAMES)
 SHAPE_LIMIT = 2.5  # standard deviations
@@ -311,7 +311,7 @@ def _arms(model: HandModel, calibrated: bool) -> tuple[Tensor, Tensor, Tensor]:
     vertices = vertices - torch.cat([model.joint_template[:1, :, None], model.joint_shape_dirs[:1]], dim=-1)
     arms = torch.zeros(5, 4, 3, 5, joints.shape[-1], dtype=torch.float64)
     palm_arms = torch.zeros(5, 4, 3, 5, dtype=torch.float64)
-    offsets = landmark_offsets(model.name) if calibrated else torch.zeros(21, 2, 3, dtype=torch.float64)
+    offsets = offsets_of(model) if calibrated else torch.zeros(21, 2, 3, dtype=torch.float64)
     for finger, landmarks in enumerate(FINGERS.values()):
         chain = joints[1 + 3 * finger : 4 + 3 * finger]
         bones = torch.cat([chain[:1], chain.diff(dim=0)])

@@ -35,6 +35,8 @@ class Correspondence:
     """[K, 3] of the corners in the place; they sum to 1."""
     offsets: Tensor
     """[21, 3] metres from the target's joints to the source's, in the frames of the target's bones."""
+    laid: PosedHand
+    """The target, one hand, as it lies over the source's rest pose."""
 
     def places(self, vertices: Tensor) -> Tensor:
         """[N, K, 3] on the source's vertices [N, V, 3]."""
@@ -68,7 +70,7 @@ def _correspond(source: HandModel, target: HandModel) -> Correspondence:
     laid = posed(target, state)
     away = (at_rest.joints - laid.joints)[0]
     offsets = torch.einsum("kji,kj->ki", laid.rotations[0, list(CARRIERS)], away)
-    return Correspondence(small, vertices, corners, shares, offsets)
+    return Correspondence(small, vertices, corners, shares, offsets, laid)
 
 
 def rest_state(model: HandModel, angles: Tensor) -> RefitState:
