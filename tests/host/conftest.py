@@ -36,13 +36,18 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if not (weights / "unet").exists():  # a checkout without trained weights: any weights show that the nodes work
         write_mini(weights)
         write_adapter(weights / "handrawer.safetensors", weights)
+    elsewhere = base.parent / "elsewhere"  # a folder of the user's own, named in extra_model_paths.yaml
+    elsewhere.mkdir()
+    shutil.copy(weights / "handrawer.safetensors", elsewhere / "from_yaml.safetensors")
+    paths = base.parent / "paths.yaml"
+    paths.write_text(f"mine:\n  base_path: {base.parent}\n  handrawer: elsewhere\n", encoding="utf-8")
     (base / "models" / "handrawer").mkdir()
     shutil.copy(weights / "handrawer.safetensors", base / "models" / "handrawer" / "mine.safetensors")
     (base / "models" / "handrawer" / "damaged.safetensors").write_bytes(b"not a file of tensors")
     (base / "models" / "diffusion_models").mkdir()
     shutil.copy(weights / "handrawer.safetensors", base / "models" / "diffusion_models" / "no_unet.safetensors")
     try:
-        server = Server(place, base)
+        server = Server(place, base, "--extra-model-paths-config", str(paths))
     except HostError:
         why = bare_host_error(place, tmp_path_factory.mktemp("bare") / "base")
         if why is None:

@@ -112,6 +112,12 @@ class Server:
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
             return json.loads(answer.read())
 
+    def post(self, path: str, body: dict) -> None:
+        request = urllib.request.Request(
+            f"http://{self.address}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
     def read(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
             return answer.read()

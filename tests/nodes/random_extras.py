@@ -42,9 +42,8 @@ def make_controlnet(unet_config: dict, seed: int = 0):
     config = {name: list(value) if isinstance(value, list) else value for name, value in unet_config.items()}
     for name in ("out_channels", "transformer_depth_output"):
         config.pop(name)
-    module = comfy.cldm.cldm.ControlNet(
-        **config, hint_channels=3, device="cpu", operations=comfy.ops.disable_weight_init, dtype=torch.float32
-    )
+    config |= {"hint_channels": 3, "dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
+    module = comfy.cldm.cldm.ControlNet(**config)
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     module.load_state_dict(random_weights(shapes, seed))
     return module.eval()
