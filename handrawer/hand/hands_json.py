@@ -1,7 +1,8 @@
 """Hands as JSON: lossless, readable, versioned.
 
 Floats are written with as many digits as float32 needs to come back as it was. Vertices, by far the most numbers, are
-left out where the hand's parameters give them back (within a micrometre) with a model that is at hand.
+left out where the hand's parameters give them back (within a micrometre) with a model that is at hand. A file may be
+edited by hand: where pose, shape, place, side and camera no longer agree with the joints, these are made anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .camera import Camera
+from .boxes import box_around
+from .camera import Camera, project
 from .hands import Frame, Hand, Hands, pose_parameters
 from .model import OPEN_HAND, known_model
 from .skinning import PosedHand
@@ -25,6 +27,7 @@ _ARRAYS = ("pose", "orientation", "shape", "translation", "joints", "joints_2d",
 _OPTIONAL_ARRAYS = ("joint_confidence", "joint_residual")
 _SAME = 1e-6  # metres
 _ANOTHER_MODEL = 1e-4  # metres
+_EDITED = 1e-4  # metres, or shares of the picture
 
 
 def dump_hands(hands: Hands) -> str:
@@ -53,14 +56,14 @@ def parse_hands(text: str) -> Hands:
         return Hands(tuple(_frame_from_dict(frame) for frame in data["frames"]))
     except KeyError as error:
         raise ValueError(f"This file of hands is incomplete: {error} is missing.") from error
-    except TypeError as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"This file of hands is damaged: {error}.") from error
 
 
 def _frame_from_dict(data: dict[str, Any]) -> Frame:
     if not (isinstance(data["width"], int) and isinstance(data["height"], int)):
         raise ValueError("This file of hands is damaged: a picture's width and height must be whole numbers.")
-    hands = tuple(_hand_from_dict(hand) for hand in data["hands"])
+    hands = tuple(_hand_from_dict(hand, data["width"], data["height"]) for hand in data["hands"])
     return Frame(data["width"], data["height"], hands, str(data.get("note", "")))
 
 
@@ -88,19 +91,19 @@ def _hand_to_dict(hand: Hand) -> dict[str, Any]:
     return data
 
 
-def _hand_from_dict(data: dict[str, Any]) -> Hand:
+def _hand_from_dict(data: dict[str, Any], width: int, height: int) -> Hand:
     arrays = {name: _tensor(data[name], name) for name in _ARRAYS}
     arrays |= {name: _tensor(data[name], name) for name in _OPTIONAL_ARRAYS if data.get(name) is not None}
-    camera = Camera(**{key: float(data["camera"][key]) for key in ("focal", "cx", "cy")})
+    camera = Camera(**{key: _number(data["camera"][key], key) for key in ("focal", "cx", "cy")})
     hand = Hand(
         model=data["model"],
         side=data["side"],
         camera=camera,
         vertices=_tensor(data["vertices"], "vertices") if "vertices" in data else torch.zeros(0, 3),
-        confidence=float(data.get("confidence", 1.0)),
-        weight=float(data.get("weight", 1.0)),
+        confidence=_number(data.get("confidence", 1.0), "confidence"),
+        weight=_number(data.get("weight", 1.0), "weight"),
         enabled=bool(data.get("enabled", True)),
-        z_order=None if data.get("z_order") is None else int(data["z_order"]),
+        z_order=None if data.get("z_order") is None else int(_number(data["z_order"], "z_order")),
         notes=tuple(data.get("notes", ())),
         unsure=bool(data.get("unsure", False)),
         **arrays,
@@ -119,13 +122,30 @@ def _hand_from_dict(data: dict[str, Any]) -> Hand:
             f"This file of hands was written with another hand model named {hand.model!r} than the one that is loaded: "
             "load the one that it was written with."
         )
-    return hand.replace(vertices=posed.vertices[0])
+    return _as_edited(hand, posed, width, height)
+
+
+def _as_edited(hand: Hand, posed: PosedHand, width: int, height: int) -> Hand:
+    """The hand with its vertices; with joints and box of the parameters too, if someone has edited those."""
+    vertices = posed.vertices[0]
+    drawn = project(posed.joints[0], hand.camera, width, height)
+    apart = max(float((posed.joints[0] - hand.joints).abs().max()), float((drawn - hand.joints_2d).abs().max()))
+    if apart <= _EDITED:
+        return hand.replace(vertices=vertices)
+    box = box_around(project(vertices, hand.camera, width, height))
+    return hand.replace(vertices=vertices, joints=posed.joints[0], joints_2d=drawn, box=box)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"This file of hands is damaged: {name} is not a number.")
+    return float(value)
 
 
 def _tensor(values: Any, name: str) -> Tensor:
     try:
         return torch.tensor(values, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ValueError(f"This file of hands is damaged: {name} is not an array of numbers ({error}).") from error
 
 
