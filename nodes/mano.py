@@ -41,25 +41,20 @@ def file_path(name: str) -> Path:
     return Path(path)
 
 
-def needed_model(name: str) -> HandModel:
-    """The hand model of that name: the open hand, one that was loaded, or MANO where one file of it is there.
+def found_model(name: str) -> HandModel | None:
+    """The hand model of that name: the open hand, one that was loaded, or MANO where exactly one file is there.
+
+    A workflow that only needs the model (an adapter that was trained with it) thus needs no node that loads it.
 
     Raises:
-        ValueError: it is not to be had; the sentence says what to do.
+        ValueError: the one file is no MANO model; the sentence names it.
     """
     from ..handrawer.hand.mano import load_mano
 
-    found = known_model(name)
-    if found is not None:
-        return found
-    files = model_files()
-    if name == "mano" and len(files) == 1:
-        with torch.inference_mode(False):
-            return load_mano(file_path(files[0]))
-    raise ValueError(
-        f"The hand model {name!r} is needed and not at hand: put its file into models/{FOLDER} and load it with Load "
-        "Hand Model."
-    )
+    with torch.inference_mode(False):  # kept for callers outside of it
+        found = known_model(name)
+        files = model_files() if found is None and name == "mano" else []
+        return load_mano(file_path(files[0])) if len(files) == 1 else found
 
 
 class HanDrawerLoadHandModel(io.ComfyNode):

@@ -18,7 +18,8 @@ from ..handrawer.adapter.inputs import hand_inputs
 from ..handrawer.adapter.unet import UNetDescription, describe_blocks
 from ..handrawer.hand.convert import refit_for
 from ..handrawer.hand.hands import Hands
-from ..handrawer.hand.model import HandModel, known_model
+from ..handrawer.hand.model import HandModel
+from .mano import found_model
 
 TextKey = tuple[tuple[int, ...], str]
 KEPT_BYTES = 512 * 2**20  # maps which one Encode Hands remembers between queue runs, in main memory
@@ -244,14 +245,13 @@ def hand_model(name: str) -> HandModel:
     """The hand model of that name.
 
     Raises:
-        ValueError: it neither comes with the project nor has been loaded.
+        ValueError: it neither comes with the project, nor has been loaded, nor is the one file in models/hand_models.
     """
-    with torch.inference_mode(False):
-        found = known_model(name)
+    found = found_model(name)
     if found is None:
         raise ValueError(
-            f"handrawer: this adapter was trained with the hand model {name!r}, which is not at hand; load it with "
-            "Load Hand Model, or choose an adapter trained with 'open'."
+            f"handrawer: this adapter was trained with the hand model {name!r}, which is not at hand; put its file "
+            "into models/hand_models and load it with Load Hand Model, or choose an adapter trained with 'open'."
         )
     return found
 

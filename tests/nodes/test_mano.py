@@ -125,12 +125,46 @@ def test_hands_are_carried_over_and_back(plugin: ModuleType, mano: ModuleType, f
     assert note == "" and same is hands
 
 
-def test_the_model_that_is_needed_is_found_or_asked_for(mano: ModuleType, folder: Path, inference: None):
-    with pytest.raises(ValueError, match="'mano' is needed and not at hand: put its file into models/hand_models"):
-        mano.needed_model("mano")
+def test_the_one_file_is_found_where_the_model_is_needed(mano: ModuleType, folder: Path, inference: None):
+    assert mano.found_model("mano") is None and mano.found_model("open").name == "open"
     write_npz(folder / "MANO_RIGHT.npz")
-    found = mano.needed_model("mano")
-    assert found.name == "mano" and not found.template.is_inference() and mano.needed_model("mano") is found
-    assert mano.needed_model("open").name == "open"
-    with pytest.raises(ValueError, match="'other' is needed"):
-        mano.needed_model("other")
+    found = mano.found_model("mano")
+    assert found.name == "mano" and not found.template.is_inference() and mano.found_model("mano") is found
+    assert mano.found_model("other") is None
+
+
+def test_which_of_two_files_is_asked_for(mano: ModuleType, folder: Path, inference: None):
+    write_npz(folder / "a.npz")
+    write_npz(folder / "b.npz")
+    assert mano.found_model("mano") is None
+
+
+@pytest.fixture
+def mano_network(nodes: Callable[[str], ModuleType], mano: ModuleType, folder: Path, mini_folder: Path, tmp_path: Path):
+    """An adapter of the random small model that was made for the hand model in models/hand_models."""
+    from diffusers import UNet2DConditionModel
+
+    from handrawer.adapter.checkpoint import save
+    from handrawer.adapter.handrawer import HanDrawer
+    from handrawer.adapter.unet import describe_diffusers
+    from handrawer.hand.mano import load_mano
+
+    model = load_mano(write_npz(folder / "MANO_RIGHT.npz"), register=False)
+    base = describe_diffusers(UNet2DConditionModel.from_pretrained(mini_folder / "unet"))
+    save(tmp_path / "adapter.safetensors", HanDrawer.create(base, model), training={})
+    return nodes("network").load_network(tmp_path / "adapter.safetensors")
+
+
+def test_an_adapter_of_mano_takes_hands_of_the_open_model(plugin: ModuleType, nodes, mano_network, folder: Path):
+    """Encode Hands finds the model, and carries the hands over."""
+    hands = gesture(plugin)
+    with torch.inference_mode():
+        features, note = nodes("adapter").HanDrawerEncodeHands.execute(handrawer=mano_network, hands=hands).args
+    assert note == "1 hand of the model open brought over to mano."
+    assert features.hands == 1 and bool(torch.isfinite(features.tokens.tokens).all())
+
+
+def test_an_adapter_of_mano_without_the_file(plugin: ModuleType, nodes, mano_network, folder: Path):
+    (folder / "MANO_RIGHT.npz").unlink()
+    with pytest.raises(ValueError, match=r"^handrawer: .*'mano', which is not at hand; put its file into models/hand_"):
+        nodes("adapter").HanDrawerEncodeHands.execute(handrawer=mano_network, hands=gesture(plugin))
