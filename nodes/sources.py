@@ -3,6 +3,7 @@
 from typing import Any
 
 import comfy.model_management as mm
+import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 
@@ -71,6 +72,12 @@ class HanDrawerHandsFromPose(io.ComfyNode):
             raise ValueError("pose_keypoint: nothing is connected, and text is empty; connect a pose node.")
         seen = None if image is None else pictures.check_image(image, "image").cpu()
         size = (None, None) if seen is None else (seen.shape[2], seen.shape[1])
+
+        def progress(done: int, total: int) -> None:
+            bar.update_absolute(done, total)
+            mm.throw_exception_if_processing_interrupted()
+
+        bar = comfy.utils.ProgressBar(1)
         source = "text" if pose_keypoint is None else "pose_keypoint"
         with torch.inference_mode(False), torch.no_grad(), placing.named(source):
             if seen is not None and pose_keypoint is not None and len(pose_keypoint) == 0:
@@ -78,7 +85,7 @@ class HanDrawerHandsFromPose(io.ComfyNode):
                 found = Hands((frame,) * len(seen))
             else:
                 poses = text if pose_keypoint is None else pose_keypoint
-                found = hands_from_poses(poses, *size, min_confidence=min_confidence, sides=sides)
+                found = hands_from_poses(poses, *size, min_confidence=min_confidence, sides=sides, progress=progress)
             below = _below(seen, found)
             overlay = draw_overlay(below, found).to(mm.intermediate_device())
         return io.NodeOutput(found, overlay, placing.note_of(found), ui=ui.PreviewImage(overlay, cls=cls))

@@ -8,24 +8,24 @@ taken for the rig's joints (github.com/sign-language-processing/pose, its sample
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..hand.camera import Camera
-from ..hand.hands import Frame, Hand, Hands, hand_from_gesture
+from ..hand.hands import Frame, Hand, Hands
 from ..hand.model import HandModel, load_open_hand
 from ..hand.transform import keeps_shape
-from .calibration import mediapipe_points
-from .fit import fit_landmarks, hands_of_fit
+from .doubt import fit_judged
+from .fit import hands_of_fit
 from .openpose_json import UNKNOWN_SIZE, PoseFrame, PoseHand, read_poses
 
 SIDE_CHOICES = ("by wrists", "as given", "exchanged")
 
 LEAST_JOINTS = 6  # fewer say nothing about a hand
+HANDS_AT_ONCE = 32  # between calls of progress
 LEAST_SIZE = 1e-4  # of the picture's longer side; smaller is a point
 POOR_FIT = 0.05  # mean distance over the hand's size, from where a hand's note warns
 CLEARLY = 0.5  # of the distance to the own name's wrists, under which the other name's are believed
@@ -40,6 +40,7 @@ def hands_from_poses(
     sides: str = "by wrists",
     model: HandModel | None = None,
     camera: Camera | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Hands:
     """Fit the hand model to the hands of poses.
 
@@ -51,9 +52,11 @@ def hands_from_poses(
         sides: ``as given``; ``exchanged``; ``by wrists``: exchanged if the wrists of the bodies, over all frames, lie
             clearly nearer to the hands of the other name. A person's own left is left.
         model: the open hand if None; camera: ``default_camera`` if None.
+        progress: called as ``progress(hands done, hands)``; what it raises stops the work.
 
     Returns:
-        One frame for each of the poses', its hands person by person, left before right. Frames without a hand say so.
+        One frame for each of the poses', its hands person by person, left before right, flagged where palm and back
+        look alike. Frames without a hand say so.
 
     Raises:
         ValueError: see ``read_poses``; a picture of another shape than the canvas.
@@ -67,7 +70,7 @@ def hands_from_poses(
     model = model or load_open_hand()
     kept = [[hand for hand in frame.hands if _enough(hand, min_confidence)] for frame in frames]
     sizes = [_size(frame, given) for frame in frames]
-    fitted = _fit_all(kept, sizes, exchanged, min_confidence, model, camera)
+    fitted = _fit_all(kept, sizes, exchanged, min_confidence, model, camera, progress)
     made = []
     for frame, hands, size in zip(frames, fitted, sizes, strict=True):
         notes = [_nothing(frame)] if not hands else []
@@ -130,25 +133,37 @@ def _believed(hand: PoseHand, min_confidence: float) -> Tensor:
 
 def _fit_all(
     kept: list[list[PoseHand]], sizes: list[tuple[int, int]], exchanged: bool, min_confidence: float,
-    model: HandModel, camera: Camera | None,
+    model: HandModel, camera: Camera | None, progress: Callable[[int, int], None] | None,
 ) -> list[list[Hand]]:  # fmt: skip
-    """The hands of all frames; frames of one size are fitted in one go."""
+    """The hands of all frames, many at once; those of one call belong to pictures of one size."""
     fitted: list[list[Hand]] = [[] for _ in kept]
+    total, done = sum(len(hands) for hands in kept), 0
     for size in dict.fromkeys(sizes):
         places = [(i, hand) for i, hands in enumerate(kept) if sizes[i] == size for hand in hands]
-        if not places:
-            continue
-        sides = [_side(hand, exchanged) for _, hand in places]
-        weights = torch.stack([_believed(hand, min_confidence) for _, hand in places])
-        rows = zip(places, sides, weights, strict=True)
-        points = torch.stack([completed(hand.points, weight, side, size) for (_, hand), side, weight in rows])
-        fit = fit_landmarks(model, points, *size, sides, camera=camera, weights=weights)
-        notes = [_notes(int((w == 0).sum()), float(r)) for w, r in zip(weights, fit.residual, strict=True)]
-        confidence = weights.mean(dim=1).tolist()
-        hands = hands_of_fit(fit, model, sides, *size, confidence, camera, notes)
-        for (i, _), hand in zip(places, hands, strict=True):
-            fitted[i].append(hand)
+        for start in range(0, len(places), HANDS_AT_ONCE):
+            some = places[start : start + HANDS_AT_ONCE]
+            hands = _fit_some([hand for _, hand in some], size, exchanged, min_confidence, model, camera)
+            for (i, _), hand in zip(some, hands, strict=True):
+                fitted[i].append(hand)
+            done += len(some)
+            if progress is not None:
+                progress(done, total)
     return fitted
+
+
+def _fit_some(
+    given: list[PoseHand], size: tuple[int, int], exchanged: bool, min_confidence: float, model: HandModel,
+    camera: Camera | None,
+) -> list[Hand]:  # fmt: skip
+    sides = [_side(hand, exchanged) for hand in given]
+    weights = torch.stack([_believed(hand, min_confidence) for hand in given])
+    judged = fit_judged(
+        model, torch.stack([hand.points for hand in given]), *size, sides, camera=camera, weights=weights
+    )
+    rows = zip(weights, judged.fit.residual, judged.notes, strict=True)
+    notes = [(*said, *_notes(int((believed == 0).sum()), float(residual))) for believed, residual, said in rows]
+    confidence = weights.mean(dim=1).tolist()
+    return hands_of_fit(judged.fit, model, sides, *size, confidence, camera, notes, judged.unsure)
 
 
 def _side(hand: PoseHand, exchanged: bool) -> str:
@@ -165,35 +180,3 @@ def _notes(missing: int, residual: float) -> tuple[str, ...]:
             "those of the other side."
         )
     return tuple(notes)
-
-
-@functools.lru_cache(maxsize=2)
-def _template(side: str) -> Tensor:
-    """[21, 3] MediaPipe's points of a relaxed open hand, hand lengths, float64."""
-    with torch.inference_mode(False):  # kept for callers outside of it too
-        (hand,) = hand_from_gesture("relaxed", side).hands
-        points = mediapipe_points(hand).double()
-        centred = points - points.mean(dim=0)
-        return centred / centred.norm(dim=1).max()
-
-
-def completed(points: Tensor, weights: Tensor, side: str, size: tuple[int, int]) -> Tensor:
-    """Points [21, 2] in which those of weight 0 are guessed from the others, as a start for the fit.
-
-    A relaxed hand is seen by the affine camera that explains the others best, little damped so that few points do.
-    """
-    missing = weights == 0
-    if not bool(missing.any()):
-        return points
-    pixels = points * torch.tensor(size, dtype=torch.float64)
-    believed = pixels[~missing]
-    middle = believed.mean(dim=0)
-    scale = (believed - middle).norm(dim=1).max().clamp_min(1e-9)
-    template = torch.cat([_template(side), torch.ones(21, 1, dtype=torch.float64)], dim=1)  # [21, 4]
-    known = template[~missing] * weights[~missing, None]
-    target = (believed - middle) / scale * weights[~missing, None]
-    damping = torch.diag(torch.tensor([1e-3, 1e-3, 1e-1, 1e-6], dtype=torch.float64))  # depth is hardly seen
-    affine = torch.linalg.solve(known.mT @ known + damping, known.mT @ target)  # [4, 2]
-    guessed = (template @ affine) * scale + middle
-    full = torch.where(missing[:, None], guessed, pixels)
-    return full / torch.tensor(size, dtype=torch.float64)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrawer.estimate.calibration import mediapipe_points_2d
-from handrawer.estimate.openpose import completed, hands_from_poses, wrists_say_exchanged
+from handrawer.estimate.openpose import hands_from_poses, wrists_say_exchanged
 from handrawer.estimate.openpose_json import BODY, KEYS, poses_from_hands, read_poses
 from handrawer.hand.hands import Frame, Hands, hand_from_gesture
 
@@ -150,17 +150,22 @@ def test_joints_that_were_not_found_follow_from_the_others(two, poses):
     assert misses(trusting, two)[0] > far[0]
 
 
-def test_completed_points_start_near_the_truth():
-    hand = hand_from_gesture("relaxed", "left", WIDTH, HEIGHT, orientation=(25, -10, 130)).hands[0]
-    points = mediapipe_points_2d(hand, WIDTH, HEIGHT).double()
-    weights = torch.ones(21, dtype=torch.float64)
-    assert completed(points, weights, "left", (WIDTH, HEIGHT)) is points
-    weights[[0, 3, 4, 9, 20]] = 0
-    spoilt = torch.where(weights[:, None] > 0, points, 0.0)
-    found = completed(spoilt, weights, "left", (WIDTH, HEIGHT))
-    assert torch.allclose(found[weights > 0], points[weights > 0])
-    extent = float(((points.amax(0) - points.amin(0)) * SIZE).max())
-    assert float(((found - points) * SIZE).norm(dim=1).max()) < 0.08 * extent
+def test_a_hand_seen_from_its_edge_is_flagged():
+    edge = hand_from_gesture("open", "left", WIDTH, HEIGHT, size=0.5, orientation=(90, 0, 0))
+    (found,) = hands_from_poses(poses_from_hands(Hands((edge,)))).frames
+    assert found.hands[0].unsure and "seen from the edge" in found.hands[0].notes[0]
+
+
+def test_progress_counts_hands_and_may_stop_the_work(poses):
+    seen = []
+    hands_from_poses(poses * 20, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(32, 40), (40, 40)]
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hands_from_poses(poses, progress=stop)
 
 
 @pytest.mark.parametrize(
