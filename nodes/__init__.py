@@ -19,6 +19,7 @@ from .rendering import HanDrawerHandMask, HanDrawerRenderHands
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
 from .transforms import HanDrawerPasteHandsBack, HanDrawerTransformHands
+from .video import HanDrawerSmoothHands
 
 NODES: list[type[io.ComfyNode]] = [
     HanDrawerExamplePicture,
@@ -45,6 +46,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerPasteHandsBack,
     HanDrawerLoadHandModel,
     HanDrawerConvertHands,
+    HanDrawerSmoothHands,
 ]
 
 

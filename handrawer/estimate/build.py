@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..hand.anatomy import angles_to_rotations
+from ..hand.boxes import box_around
 from ..hand.camera import Camera, project
 from ..hand.hands import Hand
 from ..hand.model import HandModel
@@ -60,3 +61,30 @@ def _before_the_camera(
     shift = translation * (missing[:, None] / deep)
     moved = PosedHand(posed.vertices + shift[:, None], posed.joints + shift[:, None], posed.rotations)
     return translation + shift, moved
+
+
+def pose_again(
+    hands: Sequence[Hand], model: HandModel, rotations: Tensor, translation: Tensor, shape: Tensor, width: int,
+    height: int,
+) -> list[Hand]:  # fmt: skip
+    """Hands of one model in other poses and places; what else they know stays.
+
+    Args:
+        rotations: [N, 16, 3, 3] orientation, and the finger joints relative to their parents.
+        translation: [N, 3] metres; shape: [N, S].
+        width, height: of the pictures that they belong to.
+    """
+    model, rotations = model.to("cpu", torch.float32), rotations.float()
+    side = [hand.side for hand in hands]
+    moved, posed = _before_the_camera(
+        model, rotations[:, 1:], shape.float(), rotations[:, 0], translation.float(), side
+    )
+    about = matrix_to_axis_angle(rotations)
+    return [
+        hand.replace(
+            pose=about[i, 1:], orientation=about[i, 0], shape=shape[i], translation=moved[i], joints=posed.joints[i],
+            vertices=posed.vertices[i], joints_2d=project(posed.joints[i], hand.camera, width, height),
+            box=box_around(project(posed.vertices[i], hand.camera, width, height)),
+        )
+        for i, hand in enumerate(hands)
+    ]  # fmt: skip
