@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .faces import NEAR, prepare
 from .outline import outlines, touched
-from .rasterise import Covered, centres, interpolate_covered
+from .rasterise import Covered, centres
 from .scene import Scene
 from .subsamples import subsamples
 
@@ -160,16 +160,20 @@ def _borders(coarse: Covered, label: Tensor) -> Tensor:
 
 
 def parts_of(covered: Covered, scene: Scene) -> Tensor:
-    """[M] int64, the rig joint that the surface follows most at each drawn sample."""
+    """[M] int64, the rig joint that the surface follows most at each drawn sample, of those that a corner does."""
     if "parts" not in covered.kept:
-        corners = scene.weights.argmax(1)[scene.faces]
+        corners = scene.faces.T.index_select(1, covered.seen_face)  # [3, K]
+        labels = scene.weights.argmax(1)[corners]
+        parts = covered.of_seen(labels[0])
         # Where the corners of a face agree so does its inside; only the others need their weights mixed.
-        mixed = (corners != corners[:, :1]).any(1)
-        parts = corners[:, 0].index_select(0, covered.face)
-        some = torch.nonzero(mixed.index_select(0, covered.face)).squeeze(1)
+        mixed = (labels != labels[0]).any(0)
+        some = torch.nonzero(covered.of_seen(mixed)).squeeze(1)
         border = covered.select(some)
-        weighed = interpolate_covered(border, scene.weights, scene.faces).argmax(0)
-        covered.kept["parts"] = parts.index_copy(0, some, weighed)
+        # How much each corner follows the joint that another corner follows most: [3 joints, 3 corners, K].
+        follows = scene.weights[corners[None], labels[:, None]]
+        choice = border.weighed(follows).argmax(0)
+        which = torch.stack([border.of_seen(label) for label in labels])
+        covered.kept["parts"] = parts.index_copy(0, some, which.gather(0, choice[None])[0])
     return covered.kept["parts"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -109,14 +110,10 @@ def pieces(ends: Tensor, limit: int) -> Iterator[tuple[int, int]]:
 
     ends [K] int64: the running sum of what the entries count
     """
-    start, length = 0, ends.shape[0]
-    if length and int(ends[-1]) <= limit:
-        yield 0, length
-        return
-    while start < length:
-        done = int(ends[start - 1]) if start else 0
-        stop = int(torch.searchsorted(ends, done + limit, right=True))
-        stop = max(stop, start + 1)
+    until, start = ends.tolist(), 0
+    while start < len(until):
+        done = until[start - 1] if start else 0
+        stop = max(bisect.bisect_right(until, done + limit), start + 1)
         yield start, stop
         start = stop
 

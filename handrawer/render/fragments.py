@@ -34,8 +34,8 @@ def cover(across: Tensor, down: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
     across, down: [3, M] the corners; near: [3, M] 1 / depth of the corners
     """
     sides = edges(across, down)
-    inside = (sides.amin(0) >= 0) | (sides.amax(0) <= 0)
-    return inside, 1 / flat_weights(sides).mul_(near).sum(0)
+    inside = (sides.amin(0) >= 0).logical_or_(sides.amax(0) <= 0)
+    return inside, flat_weights(sides).mul_(near).sum(0).reciprocal_()
 
 
 def edges(x: Tensor, y: Tensor) -> Tensor:
@@ -44,12 +44,17 @@ def edges(x: Tensor, y: Tensor) -> Tensor:
     The pixel centre has been moved to the origin: that rounding depends on the corner and the pixel alone, and a cross
     product is exactly antisymmetric, so two faces that share an edge never both miss a centre.
     """
-    return torch.stack([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
+    sides = torch.empty_like(x)
+    for k in range(3):
+        a, b = (k + 1) % 3, (k + 2) % 3
+        torch.mul(x[a], y[b], out=sides[k])
+        sides[k] -= x[b] * y[a]
+    return sides
 
 
 def flat_weights(sides: Tensor) -> Tensor:
     """[3, M], barycentric weights in the picture plane; takes the place of `sides`, what edges returned."""
-    whole = sides[0] + sides[1] + sides[2]
+    whole = sides.sum(0)
     # On a sliver all three can be zero at a pixel, and the middle of the face is as good as any point of it.
     return sides.div_(whole).nan_to_num_(nan=1 / 3, posinf=torch.inf, neginf=-torch.inf)
 

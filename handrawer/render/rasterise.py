@@ -62,13 +62,36 @@ class Covered:
     @cached_property
     def mesh(self) -> Tensor:
         """[M] int64."""
-        mesh = torch.div(self._seen.index, max(self._faces, 1), rounding_mode="floor")
-        return mesh.index_select(0, self._winner)
+        return self.seen_mesh.index_select(0, self._winner)
 
     @cached_property
     def face(self) -> Tensor:
         """[M] int64."""
-        return torch.remainder(self._seen.index, max(self._faces, 1)).index_select(0, self._winner)
+        return self.seen_face.index_select(0, self._winner)
+
+    @cached_property
+    def seen_mesh(self) -> Tensor:
+        """[K] int64, the mesh of each face that was seen."""
+        return torch.div(self._seen.index, max(self._faces, 1), rounding_mode="floor")
+
+    @cached_property
+    def seen_face(self) -> Tensor:
+        """[K] int64, the number of each face that was seen in its mesh."""
+        return torch.remainder(self._seen.index, max(self._faces, 1))
+
+    def of_seen(self, values: Tensor) -> Tensor:
+        """[M] from [K] values of the faces that were seen."""
+        return values.index_select(0, self._winner)
+
+    def weighed(self, corners: Tensor) -> Tensor:
+        """[C, M] from [C, 3, K]: values at the corners of the faces that were seen, mixed at each drawn pixel."""
+        weights = self.barycentric.to(corners.dtype)
+        channels = []
+        for first, second, third in corners.unbind(0):
+            mixed = first.index_select(0, self._winner) * weights[0]
+            mixed = torch.addcmul(mixed, second.index_select(0, self._winner), weights[1])
+            channels.append(torch.addcmul(mixed, third.index_select(0, self._winner), weights[2]))
+        return torch.stack(channels)
 
     @cached_property
     def barycentric(self) -> Tensor:
@@ -215,12 +238,17 @@ def interpolate(fragments: Fragments, attributes: Tensor, faces: Tensor) -> Tens
 
 def interpolate_covered(covered: Covered, attributes: Tensor, faces: Tensor) -> Tensor:
     """As interpolate, for the drawn pixels alone, channels first: [C, M]."""
-    return _mix(covered.face, covered.mesh, covered.barycentric, attributes, faces)
+    _check_attributes(attributes)
+    corners = faces.to(covered.pixel.device).T.index_select(1, covered.seen_face)
+    if attributes.ndim == 3:
+        corners = corners + covered.seen_mesh * attributes.shape[1]
+    # By face first: there are far fewer of them than pixels, and pixels find them one beside the other.
+    of_faces = attributes.reshape(-1, attributes.shape[-1]).T[:, corners]  # [C, 3, K]
+    return covered.weighed(of_faces)
 
 
 def _mix(face: Tensor, mesh: Tensor, barycentric: Tensor, attributes: Tensor, faces: Tensor) -> Tensor:
-    if attributes.ndim not in (2, 3):
-        raise ValueError(f"attributes must be [N, V, C] or [V, C], not {list(attributes.shape)}")
+    _check_attributes(attributes)
     corners = faces.to(face.device).index_select(0, face)
     if attributes.ndim == 3:
         corners = corners + mesh[:, None] * attributes.shape[1]
@@ -230,6 +258,11 @@ def _mix(face: Tensor, mesh: Tensor, barycentric: Tensor, attributes: Tensor, fa
     for k in (1, 2):
         mixed = torch.addcmul(mixed, values.index_select(1, corners[:, k]), weights[k])
     return mixed
+
+
+def _check_attributes(attributes: Tensor) -> None:
+    if attributes.ndim not in (2, 3):
+        raise ValueError(f"attributes must be [N, V, C] or [V, C], not {list(attributes.shape)}")
 
 
 def _spread(values: Tensor, pixel: Tensor, size: tuple[int, ...], empty: float) -> Tensor:

@@ -66,13 +66,17 @@ def _rows_of_pixels(seen: Seen, pixels: Tensor, width: int) -> tuple[Tensor, Ten
     """Face by face and row by row which of the pixels it may touch: face, first pixel (of A) and number, [R] int64."""
     face, row = repeated(seen.rows)
     row += seen.top.index_select(0, face)
-    left, right = _extent(seen.x.index_select(1, face), seen.y.index_select(1, face), row)
-    left = torch.maximum(left.floor(), seen.left.index_select(0, face)).clamp(0, width)
-    right = torch.minimum(right.floor(), seen.right.index_select(0, face)).clamp(-1, width - 1)
     line = seen.base.index_select(0, face) + row.to(torch.int64) * width
-    first = torch.searchsorted(pixels, line + left.to(torch.int64))
-    after = torch.searchsorted(pixels, line + right.to(torch.int64), right=True)
-    counts = (after - first).clamp(min=0)
+    left, right = seen.left.index_select(0, face), seen.right.index_select(0, face)
+    first = torch.searchsorted(pixels, line + left)
+    # Most rows of most faces hold none of the pixels; of the others the triangle's own extent is worth working out.
+    met = torch.nonzero(first < torch.searchsorted(pixels, line + right, right=True)).squeeze(1)
+    face, row, line, left, right = (v.index_select(0, met) for v in (face, row, line, left, right))
+    low, high = _extent(seen.x.index_select(1, face), seen.y.index_select(1, face), row)
+    left = torch.maximum(low.floor().clamp(min=-1).to(torch.int64), left)
+    right = torch.minimum(high.floor().clamp(max=width).to(torch.int64), right)
+    first = torch.searchsorted(pixels, line + left)
+    counts = (torch.searchsorted(pixels, line + right, right=True) - first).clamp(min=0)
     met = torch.nonzero(counts).squeeze(1)
     return face.index_select(0, met), first.index_select(0, met), counts.index_select(0, met)
 
