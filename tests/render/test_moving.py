@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrawer.hand import transform
-from handrawer.hand.hands import hand_from_gesture
+from handrawer.hand.hands import Frame, hand_from_gesture
 from handrawer.render.maps import render_layers
 from handrawer.render.moving import transform_picture
 
@@ -77,3 +77,19 @@ def test_the_render_of_moved_hands_is_the_moved_render(move):
     assert float(difference.mean()) < 0.004
     solid = torch.nn.functional.avg_pool2d(expected[None], 5, 1, 2)[0]
     assert float(difference[(solid > 1 - 1e-6) | (solid < 1e-6)].max()) < 1e-3, "only edges differ"
+
+
+@pytest.mark.parametrize(
+    "move",
+    [transform.flip(160, 120), transform.rotate(160, 120, 90), transform.flip(160, 120, False, True),
+     transform.rotate(160, 120, 180), transform.pad(160, 120, 8, 4, 2, 6), transform.rotate(160, 120, 41)],
+    ids=["flip", "quarter", "upside down", "half", "pad", "turn"],
+)  # fmt: skip
+def test_depth_moves_along(move):
+    """Two hands, one before the other: the same depths, for nothing comes nearer in the camera."""
+    near = hand_from_gesture("peace", "right", 160, 120, centre=(0.6, 0.5), size=0.8, orientation=(30, 10, 20))
+    far = hand_from_gesture("open", "left", 160, 120, centre=(0.4, 0.5), size=0.6)
+    frame = Frame(160, 120, near.hands + far.hands)
+    expected = transform_picture(render_layers(frame, ("depth",))["depth"][..., None], move)[..., 0]
+    found = render_layers(move.frame(frame), ("depth",))["depth"]
+    assert float((found - expected).abs().mean()) < (1e-6 if move.right_angled else 0.01)
