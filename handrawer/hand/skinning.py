@@ -45,13 +45,15 @@ def pose_hand(
     rest, rest_joints = at_rest(model, rotations, shape)
     mirror = torch.ones_like(translation)
     mirror[:, 0] = torch.where(left, -1.0, 1.0).to(mirror.dtype)
-    # The mirrored hand's placing goes into the joints' motions, not over the vertices again.
-    turned, joints = forward_kinematics(rotations, rest_joints, orientation * mirror[:, None, :], translation)
+    # The mirrored hand's placing goes into the joints' motions, not over the vertices again. Where the hand lies does
+    # not: products in reduced precision (TF32) would move the vertices by fractions of that distance.
+    origin = torch.zeros_like(translation)
+    turned, joints = forward_kinematics(rotations, rest_joints, orientation * mirror[:, None, :], origin)
     vertices = _blend(rest, rest_joints, turned, joints, model.posing.weights)
-    tips = vertices.index_select(2, model.tip_vertices).mT
-    return PosedHand(
-        vertices=vertices.mT.contiguous(), joints=_with_tips(joints, tips), rotations=turned * mirror[:, None, None, :]
-    )
+    joints = _with_tips(joints, vertices.index_select(2, model.tip_vertices).mT)
+    place = translation[:, None]
+    rotations = turned * mirror[:, None, None, :]
+    return PosedHand(vertices.mT.contiguous().add_(place), joints + place, rotations)
 
 
 def at_rest(model: HandModel, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
