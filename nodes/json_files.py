@@ -61,8 +61,14 @@ def write_beside(prefix: str, text: str, width: int, height: int) -> str:
 
     Returns:
         The file's name below the output folder.
+
+    Raises:
+        ValueError: the prefix leads out of the output folder, or names no file.
     """
     output = folder_paths.get_output_directory()
+    inside = os.path.relpath(os.path.join(output, prefix), output)
+    if inside == os.curdir or inside.split(os.sep)[0] == os.pardir or prefix.endswith(("/", os.sep)):
+        raise ValueError(f"{prefix!r} is no name of a file in ComfyUI's output folder; write one like hands/mine.")
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, output, width, height)
     while True:
         path = Path(folder) / f"{name}_{counter:05}_.json"

@@ -210,5 +210,6 @@ class HanDrawerSaveHands(io.ComfyNode):
     def execute(cls, hands: Hands, filename_prefix: str) -> io.NodeOutput:
         text = hands.to_json()
         first = hands.frames[0] if hands.frames else Frame(1, 1)
-        name = json_files.write_beside(filename_prefix, text, first.width, first.height)
+        with placing.named("filename_prefix"):
+            name = json_files.write_beside(filename_prefix, text, first.width, first.height)
         return io.NodeOutput(text, name + json_files.OUTPUT, ui=ui.PreviewText(f"{hands.count} hands: {name}"))

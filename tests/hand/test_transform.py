@@ -61,7 +61,7 @@ def transforms(draw, most=3):
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(transforms(), st.sampled_from(["left", "right"]))
 def test_the_projection_of_the_moved_is_the_moved_projection(chain, side):
     """Vertices, joints and box, to a ten-thousandth of a pixel; with the scale, since pixels of the source grow."""

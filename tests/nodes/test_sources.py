@@ -138,6 +138,14 @@ def test_files_are_saved_beside_each_other_and_loaded_without_loss(run, nodes, l
             assert float((old.vertices - new.vertices).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("prefix", ["", ".", "../out", "a/../../out", "folder/", "/out"])
+def test_nothing_is_written_outside_of_the_output_folder(run, library, folders, prefix):
+    hands = library("hand.hands").Hands((library("hand.hands").Frame(8, 8),))
+    with pytest.raises(ValueError, match=r"^filename_prefix: '.*' is no name of a file in ComfyUI's output folder"):
+        run("sources", "HanDrawerSaveHands", hands=hands, filename_prefix=prefix)
+    assert not [path for path in folders.rglob("*") if path.is_file()]
+
+
 def test_a_number_that_is_taken_meanwhile_is_skipped(run, library, folders, monkeypatch):
     """Two queues may be told the same number."""
     import folder_paths
