@@ -6,6 +6,9 @@ Read are ``MANO_RIGHT.pkl`` and ``MANO_LEFT.pkl`` as they come (Python 2, with c
 
 from __future__ import annotations
 
+import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pickle_arrays import node_array
+from .pickle_arrays import node_array, only_item
 from .pickle_reader import MAX_BYTES, PickleRefused, read_pickle
 
 FORMAT, VERSION = "handrawer-mano", "1"
@@ -133,15 +136,30 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    import zipfile
-
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in _FIELDS}
-    except ValueError as error:
-        raise PickleRefused("it holds Python objects, not arrays alone; take the .pkl that it was made from") from error
-    except zipfile.BadZipFile as error:
+        with zipfile.ZipFile(path) as file:
+            names = [name for name in file.namelist() if name.removesuffix(".npy") in _FIELDS]
+            if sum(file.getinfo(name).file_size for name in names) > MAX_BYTES:
+                raise PickleRefused("it holds more than any hand model")
+            return {name.removesuffix(".npy"): _read_npy(file.read(name)) for name in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise PickleRefused("it is no .npz, or a damaged one") from error
+
+
+def _read_npy(content: bytes) -> np.ndarray | None:
+    """numpy's own format. An array of Python objects is a pickle (a sparse matrix, say), and is taken apart as one."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        _, _, dtype = read(stream)
+        if dtype.hasobject:
+            return node_array(only_item(read_pickle(stream.read())))
+        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except PickleRefused:
+        raise
+    except ValueError as error:
+        raise PickleRefused("one of its arrays is damaged") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -34,6 +34,15 @@ def node_array(value: Any) -> np.ndarray | None:
         raise PickleRefused(f"one of its arrays is damaged ({type(error).__name__})") from error
 
 
+def only_item(value: Any) -> Any:
+    """What a numpy array of one Python object holds (so ``np.savez`` wraps a sparse matrix); other values as they are."""
+    if isinstance(value, Node) and value.type_name == "numpy.multiarray._reconstruct":
+        state = value.state
+        if isinstance(state, tuple) and len(state) == 5 and isinstance(state[4], list) and len(state[4]) == 1:
+            return state[4][0]
+    return value
+
+
 def _array(value: Any, depth: int) -> np.ndarray | None:
     if depth > _DEEPEST:
         raise PickleRefused("its arrays are wrapped in each other without end")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import io
 import pickletools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ _ALLOWED = frozenset(
 )  # fmt: skip
 
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+_LITERAL = re.compile(rb"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _MARK = object()
 
 
@@ -111,7 +113,7 @@ class _Machine:
             if not line.endswith(b"\n"):
                 raise PickleRefused("it was cut off")
             literal = line.strip()
-            if literal[:1] not in (b"'", b'"'):
+            if not _LITERAL.fullmatch(literal):
                 raise PickleRefused("it is damaged")
             return ast.literal_eval("b" + literal.decode("ascii")).decode("latin-1")
         return None if opcode.arg is None else opcode.arg.reader(self.stream)

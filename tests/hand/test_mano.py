@@ -71,6 +71,15 @@ def test_pickles_without_chumpy(protocol: int, tmp_path: Path):
     assert np.array_equal(found.joint_regressor, mano_arrays()["J_regressor"])
 
 
+@pytest.mark.parametrize("kind", ["csc_matrix", "csr_matrix"])
+def test_npz_with_a_sparse_matrix(kind: str, tmp_path: Path):
+    """As `np.savez(path, **pickled)` writes it: a pickle in the archive."""
+    sparse = pytest.importorskip("scipy.sparse", reason="scipy makes the sparse matrix")
+    matrix = getattr(sparse, kind)(mano_arrays()["J_regressor"])
+    found = read_mano(write_npz(tmp_path / "MANO_RIGHT.npz", J_regressor=matrix))
+    assert np.array_equal(found.joint_regressor, mano_arrays()["J_regressor"])
+
+
 def parameters(n: int, side: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """Random shapes and poses as smplx takes them, double precision: any rotation of every joint."""
     generator = torch.Generator().manual_seed(seed + (side == "left"))
@@ -271,7 +280,8 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "other pickle": (text("e.pkl", pickle.dumps({"a": 1})), "has no v_template"),
         "npz text": (text("f.npz", b"hello"), "cannot be read"),
         "npz cut": (text("g.npz", npz("whole").read_bytes()[:1000]), "cannot be read"),
-        "npz object": (npz("object", J_regressor=np.array({"a": 1}, dtype=object)), "Python objects"),
+        "npz object": (npz("object", J_regressor=np.array({"a": 1}, dtype=object)), "has no J_regressor"),
+        "npz evil": (npz("evil", J_regressor=np.array(print, dtype=object)), "asks for 'builtins.print'"),
         "safetensors text": (text("h.safetensors", b"hello"), "cannot be read"),
         "no weights": (npz("i", weights=None), "has no weights"),
         "body": (npz("j", J_regressor=np.zeros((24, 778))), "24 joints"),
@@ -287,7 +297,7 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
 
 WRONG = (
     "missing", "suffix", "text", "empty", "evil", "list", "other pickle", "npz text", "npz cut", "npz object",
-    "safetensors text", "no weights", "body", "shape", "nan", "faces", "tree", "mean", "frame", "folder",
+    "npz evil", "safetensors text", "no weights", "body", "shape", "nan", "faces", "tree", "mean", "frame", "folder",
 )  # fmt: skip
 
 
