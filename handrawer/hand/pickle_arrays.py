@@ -35,7 +35,7 @@ def node_array(value: Any) -> np.ndarray | None:
 
 
 def only_item(value: Any) -> Any:
-    """What a numpy array of one Python object holds (so ``np.savez`` wraps a sparse matrix); other values as they are."""
+    """What a numpy array of one Python object holds (so ``np.savez`` wraps a sparse matrix); else the value itself."""
     if isinstance(value, Node) and value.type_name == "numpy.multiarray._reconstruct":
         state = value.state
         if isinstance(state, tuple) and len(state) == 5 and isinstance(state[4], list) and len(state[4]) == 1:
