@@ -119,7 +119,9 @@ def _frames(poses: Any) -> list:
         except json.JSONDecodeError as error:
             raise ValueError(f"This is no pose: it is not JSON ({error}).") from error
     if isinstance(poses, dict):
-        poses = [poses]
+        poses = poses.get("frames", [poses])  # some save a sequence with its frame rate
+    if isinstance(poses, (list, tuple)) and len(poses) == 1 and isinstance(poses[0], (list, tuple)):
+        poses = poses[0]  # a batch of one sequence
     if not isinstance(poses, (list, tuple)) or not poses:
         raise ValueError("This is no pose: OpenPose's format is a list of pictures, each with its people.")
     return list(poses)
