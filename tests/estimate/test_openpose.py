@@ -103,7 +103,8 @@ def in_threes(poses: list[dict]) -> dict:
 
 @pytest.mark.parametrize(
     ("change", "size"),
-    [(lambda p: json.dumps({"fps": 24, "frames": p}), None), (lambda p: [p], None), (as_openpose_node, (WIDTH, HEIGHT)), (as_openpose_node, None), (as_host_sdpose, None), (as_cmu, (WIDTH, HEIGHT)),
+    [(lambda p: json.dumps({"fps": 24, "frames": p}), None), (lambda p: [p], None),
+     (as_openpose_node, (WIDTH, HEIGHT)), (as_openpose_node, None), (as_host_sdpose, None), (as_cmu, (WIDTH, HEIGHT)),
      (in_threes, None), (lambda p: [{**p[0], "people": [{**p[0]["people"][0], BODY: None}]}], (320, 240))],
 )  # fmt: skip
 def test_what_producers_write_is_the_same_hand(two, poses, change, size):
