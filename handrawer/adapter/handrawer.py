@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,13 @@ class HandTokens:
     def hand(self, index: Tensor | slice) -> HandTokens:
         """Some of the hands, in the given order, of the same pictures."""
         return HandTokens(self.tokens[index], self.inputs.hand(index))
+
+    def weighted(self, factors: Sequence[float] | Tensor) -> HandTokens:
+        """The same hands, each one's maps multiplied by a factor of its own: [N], on top of the weight it has."""
+        given = torch.as_tensor(factors, dtype=torch.float32).to(self.inputs.weight.device)
+        if given.shape != self.inputs.weight.shape:
+            raise ValueError(f"{given.numel()} factors do not fit {len(self.inputs)} hands: give one for each.")
+        return HandTokens(self.tokens, dataclasses.replace(self.inputs, weight=self.inputs.weight * given))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .controls import check_levels
 from .unet import Site, UNetDescription
 
 
@@ -56,15 +57,6 @@ def apply_residuals(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def check_levels(description: UNetDescription, levels: Mapping[int, float] | None) -> None:
-    """Raise ValueError if a factor names a level that the adapter adds nothing to."""
-    unknown = sorted(set(levels or {}) - set(description.levels))
-    if unknown:
-        raise ValueError(
-            f"Level {unknown[0]} has no injection site: the levels of this UNet are {list(description.levels)}."
-        )
 
 
 class Addition:

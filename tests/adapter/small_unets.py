@@ -54,6 +54,7 @@ def make_unet(base: str, seed: int = 0) -> Any:
     layout = LAYOUTS[base]
     down = tuple("CrossAttnDownBlock2D" if on else "DownBlock2D" for on in layout.attention)
     config: dict[str, Any] = {
+        "sample_size": 64,
         "in_channels": layout.input_channels,
         "block_out_channels": layout.channels,
         "down_block_types": down,

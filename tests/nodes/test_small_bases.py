@@ -8,7 +8,7 @@ from tests.nodes.small_bases import LAYOUTS, call, make_model, make_unet
 
 
 @pytest.mark.parametrize("base", LAYOUTS)
-def test_the_host_s_network_is_that_of_diffusers(nodes, base):
+def test_the_host_s_network_is_that_of_diffusers_and_described_alike(nodes, base):
     layout = LAYOUTS[base]
     unet = make_unet(base)
     model = make_model(unet, base)
@@ -28,13 +28,6 @@ def test_the_host_s_network_is_that_of_diffusers(nodes, base):
     assert float((found - expected).norm() / expected.norm()) < 1e-5
     assert model.model.model_type.name == {"epsilon": "EPS", "v_prediction": "V_PREDICTION"}[layout.prediction]
     assert len(model.model.concat_keys) == (2 if layout.input_channels == 9 else 0)
-
-
-@pytest.mark.parametrize("base", LAYOUTS)
-def test_both_libraries_networks_are_described_alike(nodes, base):
-    layout = LAYOUTS[base]
-    unet = make_unet(base)
-    network = make_model(unet, base).model.diffusion_model
-    found = describe_comfy(network, 4, layout.context, layout.prediction)
-    assert found == describe_diffusers(unet, layout.prediction)
-    assert found.input_channels == layout.input_channels
+    described = describe_comfy(model.model.diffusion_model, 4, layout.context, layout.prediction)
+    assert described == describe_diffusers(unet, layout.prediction)
+    assert described.input_channels == layout.input_channels
