@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.host.server import Server
-from tests.host.workflows import node
+from tests.host.workflows import gesture_to_picture, node, without_handrawer
 
 STILL = {
     "crop_x": 0, "crop_y": 0, "crop_width": 0, "crop_height": 0, "flip": "none", "rotate": 0.0, "expand": True,
@@ -89,3 +89,29 @@ def test_every_source_and_every_way_of_moving_in_one_graph(host: Server):
     assert "Nothing chosen" in host.succeed(loading)["25"]["text"][0]
     saved.write_text("{", encoding="utf-8")
     assert host.fail(loading).startswith("file: This is not a file of hands: it is not JSON")
+
+
+def test_a_crop_is_drawn_with_its_hand_and_pasted_back(host: Server):
+    """The way of crop-and-stitch nodes: cut, draw the cut alone, put it back; the hand goes along."""
+    workflow = gesture_to_picture(seed=171)
+    workflow["3"]["inputs"] |= {"width": 512, "height": 384, "x": 0.72, "y": 0.5, "size": 0.45}
+    workflow["20"] = node("EmptyImage", width=512, height=384, batch_size=1, color=0x406080)
+    cut = {**STILL, "crop_x": 240, "crop_y": 64, "crop_width": 256, "crop_height": 256}
+    workflow["21"] = node("HanDrawerTransformHands", hands=["3", 0], image=["20", 0], **cut)
+    workflow["7"]["inputs"]["hands"] = ["21", 0]
+    workflow["11"] = node("VAEEncode", pixels=["21", 1], vae=["6", 2])
+    workflow["22"] = node("HanDrawerPasteHandsBack", hands=["21", 0], transform=["21", 2], feather=0, image=["13", 0],
+                          original=["20", 0])  # fmt: skip
+    workflow["23"] = node("HanDrawerRenderHands", hands=["22", 0], depth_range="picture", normal_colours="bae")
+    workflow["24"] = node("MaskToImage", mask=["23", 4])
+    workflow["14"]["inputs"]["images"] = ["22", 1]
+    workflow["25"] = node("PreviewImage", images=["24", 0])
+    outputs = host.succeed(workflow)
+    steered, mask = shown(host, outputs, "14").astype(int), shown(host, outputs, "25")
+    base = shown(host, host.succeed(without_handrawer(workflow)), "14")
+    difference, inside = np.abs(steered - base), np.zeros((384, 512), dtype=bool)
+    inside[64:320, 240:496] = True
+    assert difference[~inside].max() == 0 and len(np.unique(steered[~inside])) == 1, "the rest is the old picture"
+    hand = mask > 128
+    assert hand[inside].sum() == hand.sum() > 3000
+    assert difference[hand].mean() > 1.5 * difference[inside & ~hand].mean()
