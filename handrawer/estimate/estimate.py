@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from .landmarks import LandmarkDetector, Landmarks
 logger = logging.getLogger("handrawer")
 
 NO_HAND = "No hand was found."
+NO_HAND_THERE = "No hand was found where it was to look."
+SIDES = ("auto", "left", "right")
 POOR_FIT = 0.05  # mean distance over the hand's size, from where a hand's note warns
 TRANSPARENT = 0.5  # grey that is put behind transparent pictures
 
@@ -32,6 +34,11 @@ def estimate_hands(
     model: HandModel | None = None,
     camera: Camera | None = None,
     thorough: bool = True,
+    thoroughness: str | None = None,
+    palm_confidence: float | None = None,
+    side: str = "auto",
+    boxes: Sequence[Tensor] | None = None,
+    backend: str = "auto",
 ) -> Hands:
     """Find the hands in each picture and fit the hand model to every one.
 
@@ -43,7 +50,11 @@ def estimate_hands(
         progress: called as ``progress(pictures done, pictures)``; what it raises stops the work.
         model: the open hand if None.
         camera: ``default_camera`` if None.
-        thorough: also look for small and overlapping hands in parts of each picture, which takes longer.
+        thorough: the short form of ``thoroughness``: True is ``balanced``, False ``fast``.
+        thoroughness, palm_confidence, backend: see ``LandmarkDetector``.
+        side: ``left`` or ``right`` where all hands are known to be such; ``auto`` asks the detector and the fit.
+        boxes: for each picture [K, 4] x0, y0, x1, y1, normalised: look there alone. Fewer than pictures start again at
+            the first.
 
     Returns:
         One frame for each picture, its hands ordered from the largest. A picture without a hand gets an empty frame
@@ -56,26 +67,49 @@ def estimate_hands(
     counters.count("estimate")
     with torch.inference_mode(False), torch.no_grad():
         pictures = _rgb(pictures)
-        detector = LandmarkDetector(max_hands, min_confidence, thorough)
+        detector = LandmarkDetector(
+            max_hands,
+            min_confidence,
+            thorough,
+            thoroughness=thoroughness,
+            palm_confidence=palm_confidence,
+            backend=backend,
+        )
+        if side not in SIDES:
+            raise ValueError(f"side is {side!r}, it must be one of {', '.join(SIDES)}.")
+        if boxes is not None and not len(boxes):
+            raise ValueError("boxes: there are none for any picture; give one list of boxes a picture, or None.")
         model = model or load_open_hand()
         frames = []
-        for picture in pictures:
-            frames.append(_frame(detector(picture), picture, model, camera))
+        for number, picture in enumerate(pictures):
+            where = None if boxes is None else boxes[number % len(boxes)]
+            found = detector(picture, where)
+            frames.append(_frame(found, picture, model, camera, side, NO_HAND if where is None else NO_HAND_THERE))
             if progress is not None:
                 progress(len(frames), len(pictures))
     return Hands(tuple(frames))
 
 
-def _frame(found: list[Landmarks], picture: Tensor, model: HandModel, camera: Camera | None) -> Frame:
+def _frame(
+    found: list[Landmarks],
+    picture: Tensor,
+    model: HandModel,
+    camera: Camera | None,
+    side: str = "auto",
+    nothing: str = NO_HAND,
+) -> Frame:
     height, width = picture.shape[:2]
     if not found:
-        return Frame(width, height, (), NO_HAND)
+        return Frame(width, height, (), nothing)
     points, world = (torch.stack([getattr(hand, name) for hand in found]) for name in ("points", "world"))
-    sides, scores = [hand.side for hand in found], [hand.score for hand in found]
+    told = side != "auto"
+    sides = [side if told else hand.side for hand in found]
+    scores = None if told else [hand.score for hand in found]
     judged = fit_judged(model, points, width, height, sides, world, score=scores, camera=camera)
     fit = judged.fit
     notes = [note + _notes(float(r)) for note, r in zip(judged.notes, fit.residual, strict=True)]
-    hands = hands_of_fit(fit, model, judged.side, width, height, scores, camera, notes, judged.unsure)
+    presence = [hand.presence for hand in found]
+    hands = hands_of_fit(fit, model, judged.side, width, height, presence, camera, notes, judged.unsure)
     for number, (hand, residual) in enumerate(zip(hands, fit.residual.tolist(), strict=True)):
         logger.debug("hand %d: %s, landmarks explained to %.1f %% of its size", number, hand.side, 100 * residual)
     return Frame(width, height, _largest_first(hands, width, height))

@@ -1,62 +1,24 @@
-"""Pictures to 21 landmarks a hand: MediaPipe's hand landmarker, with the networks that ship with HanDrawer.
+"""Pictures to 21 landmarks a hand: MediaPipe's two hand networks, which ship with HanDrawer.
 
-mediapipe is imported at first use. Its landmarkers are kept for the life of the process, because making one takes a
-tenth of a second; they are used under a lock and closed when Python ends.
+They run in torch, so that nothing else need be installed; or, where it is asked for, in the mediapipe package.
 """
 
 from __future__ import annotations
 
-import atexit
-import concurrent.futures.thread  # noqa: F401  # before close_landmarkers is registered, see there
-import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    import numpy as np
+from .find import SMALL_SIDE, Landmarks, resized
+from .merge import extents
+from .search import THOROUGHNESS, Search
 
-TASK_FILE = Path(__file__).with_name("hand_landmarker.task")
-TASK_SHA256 = "1ae5a1f281c8a9dcc147d9993408fc187756205dde3c1bc014bb3ce69ecaba82"
+__all__ = ["BACKENDS", "THOROUGHNESS", "LandmarkDetector", "Landmarks"]
 
+BACKENDS = ("auto", "torch", "mediapipe")
 LEAST_SIDE = 4  # pixels; a smaller picture cannot show a hand
-SMALL_SIDE = 256  # pixels; smaller pictures are enlarged to this, the networks look at crops of 192 and 224
-LARGE_SIDE = 2048  # pixels; larger ones are reduced, since the networks sample them without smoothing
-KEPT_LANDMARKERS = 4
-MOST_HANDS = 20  # MediaPipe's list for one look; callers' limits are applied afterwards
-
-# A look at a part of the picture finds small hands, but also takes fragments and faces for hands: what it finds must
-# lie wholly inside the part and fill a fair share of it.
-PART_FILL = 0.19
-PART_EDGE = 0.02
-PARTS_LEAST_SIDE = 192  # pixels; parts smaller than the palm detector's input show nothing new
-CLOSE_UPS = (1.7, 2.3, 3.0)  # sides of further looks at a hand that was found, in sizes of the hand
-SAME_HAND_DISTANCE = 0.15  # mean distance of joints over the larger hand's size
-DISAGREEMENT = 0.2  # the same, from where it does not matter how far two views of a hand are apart
-CLEARLY = 0.4  # the share of the second nearest hand's distance that the nearest one's must stay under
-SAME_PLACE = 0.4  # share of the smaller box that two boxes have in common
-
-
-@dataclass(frozen=True, eq=False)
-class Landmarks:
-    """One hand as the detector sees it."""
-
-    points: Tensor
-    """[21, 2] float32, normalised picture coordinates; may lie outside [0, 1]."""
-    world: Tensor
-    """[21, 3] float32 metres, x right, y down, z away from the camera, origin in the middle of the hand."""
-    side: str
-    """``"left"`` or ``"right"``, the person's own."""
-    score: float
-    """0 to 1: how sure the network is of the side, the only certainty that MediaPipe tells; the presence of a hand has
-    passed the detector's ``min_confidence``."""
+LARGE_SIDE = 4096  # pixels; larger pictures are reduced
+# Longer sides over shorter ones from where a picture is a line to both networks.
+LONGEST = 64
 
 
 class LandmarkDetector:
@@ -65,255 +27,94 @@ class LandmarkDetector:
     Args:
         max_hands: at most so many are returned, the largest first.
         min_confidence: 0 to 1, how sure the landmark network must be that it sees a hand.
-        thorough: look at overlapping parts of the picture as well, and let the palm detector be less sure, which finds
-            more small and overlapping hands in some ten times the time. Without it the picture is looked at once, as
-            MediaPipe does: the plain judge for scores.
+        thorough: the short form of ``thoroughness``: False is ``fast``, True is ``balanced``.
+        thoroughness: ``fast`` looks at the whole picture once, as MediaPipe does: the plain judge for scores.
+            ``balanced`` looks at overlapping parts too, at turned ones where it is unsure, and several times at
+            whatever it finds, so that it finds small and overlapping hands and invents fewer than ``fast``.
+            ``thorough`` looks at more scales and all four right-angle turns in any case.
+        palm_confidence: 0 to 1, how sure the palm detector must be; ``min_confidence`` if None. It only says where the
+            landmark network looks.
+        backend: ``torch`` runs the networks here and needs nothing more. ``mediapipe`` takes the package of that name;
+            it knows two levels only, so that ``thorough`` is ``balanced``. ``auto`` is ``torch``: a workflow gives the
+            same hands on every machine, whatever is installed there.
 
-    Calling it is deterministic and safe from any thread.
+    Calling it is deterministic and safe from any thread. The networks are built once and kept.
 
     Raises:
-        ImportError: on first use without mediapipe.
+        ValueError: a setting is out of its range.
+        ImportError: on first use without mediapipe, where it is asked for.
         FileNotFoundError: where the networks' file is missing or damaged.
     """
 
-    def __init__(self, max_hands: int = 10, min_confidence: float = 0.5, thorough: bool = False):
+    def __init__(
+        self,
+        max_hands: int = 10,
+        min_confidence: float = 0.5,
+        thorough: bool = False,
+        *,
+        thoroughness: str | None = None,
+        palm_confidence: float | None = None,
+        backend: str = "auto",
+    ):
         if max_hands < 1:
             raise ValueError(f"max_hands is {max_hands}: the detector must be allowed at least one hand.")
-        if not 0 <= min_confidence <= 1:
-            raise ValueError(f"min_confidence is {min_confidence}, it must lie between 0 and 1.")
+        palm_confidence = min_confidence if palm_confidence is None else palm_confidence
+        for name, value in (("min_confidence", min_confidence), ("palm_confidence", palm_confidence)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, it must lie between 0 and 1.")
+        thoroughness = thoroughness or ("balanced" if thorough else "fast")
+        if thoroughness not in THOROUGHNESS:
+            raise ValueError(f"thoroughness is {thoroughness!r}, it must be one of {', '.join(THOROUGHNESS)}.")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}, it must be one of {', '.join(BACKENDS)}.")
         self.max_hands = max_hands
         self.min_confidence = min_confidence
-        self.thorough = thorough
+        self.palm_confidence = palm_confidence
+        self.thoroughness = thoroughness
+        self.backend = "torch" if backend == "auto" else backend
 
-    def __call__(self, picture: Tensor) -> list[Landmarks]:
-        """The hands in a picture [H, W, 3], float in [0, 1] (clamped; NaN counts as 0), largest first."""
+    def __call__(self, picture: Tensor, boxes: Tensor | None = None) -> list[Landmarks]:
+        """The hands in a picture, largest first.
+
+        Args:
+            picture: [H, W, 3] float in [0, 1] (clamped; NaN counts as 0).
+            boxes: [K, 4] x0, y0, x1, y1, normalised: look there alone, for hands whose middle lies in one of them.
+                None: look everywhere. No box: nowhere.
+        """
         if picture.dim() != 3 or picture.shape[-1] != 3:
             raise ValueError(f"The detector takes a picture [height, width, 3], got {tuple(picture.shape)}.")
-        if max(picture.shape[:2]) < LEAST_SIDE:
+        long, short = max(picture.shape[:2]), min(picture.shape[:2])
+        if long < LEAST_SIDE or long > LONGEST * short or (boxes is not None and not len(boxes)):
             return []
         picture = torch.nan_to_num(picture.detach().to("cpu", torch.float32), nan=0.0).clamp(0, 1)
-        if max(picture.shape[:2]) > LARGE_SIDE:
-            picture = _resized(picture, LARGE_SIDE)
-        height, width = picture.shape[:2]
-        size = torch.tensor([width, height], dtype=torch.float32)
-        palm = self.min_confidence * (0.6 if self.thorough else 1.0)
-        hands = _distinct(_look(picture, palm, self.min_confidence), size)
-        if self.thorough:
-            hands = self._with_parts(picture, hands, palm, size)
-        hands.sort(key=lambda hand: -_extent(hand, size))
+        if long > LARGE_SIDE:
+            picture = resized(picture, LARGE_SIDE)
+        elif long < SMALL_SIDE:
+            picture = resized(picture, SMALL_SIDE)
+        size = torch.tensor([picture.shape[1], picture.shape[0]], dtype=torch.float32)
+        if boxes is not None:
+            boxes = boxes.detach().to("cpu", torch.float32) * size.repeat(2)
+        hands = self._with_mediapipe(picture, boxes) if self.backend == "mediapipe" else self._find(picture, boxes)
+        hands.sort(key=lambda hand: -float(extents(hand.points * size)))
         return hands[: self.max_hands]
 
-    def _with_parts(self, picture: Tensor, hands: list[Landmarks], palm: float, size: Tensor) -> list[Landmarks]:
-        """The hands of the whole picture and of its parts: of each hand, the view that most looks agree on."""
-        views = [[hand] for hand in hands]
-        for part in _parts(int(size[0]), int(size[1])):
-            for hand in _look_at_part(picture, part, palm, self.min_confidence):
-                if not any(_same_place(hand, view[0], size) for view in views):
-                    views.append([hand])
-                else:
-                    _add_view(hand, views, size)
-        for first in [view[0] for view in views]:
-            for part in _parts_around(first, size):
-                for hand in _look_at_part(picture, part, palm, self.min_confidence):
-                    _add_view(hand, views, size)
-        return _distinct([_middle_view(view, size) for view in views], size)
+    def _find(self, picture: Tensor, boxes: Tensor | None) -> list[Landmarks]:
+        looks = Search(self.thoroughness, self.min_confidence, self.palm_confidence)(picture, boxes)
+        size = torch.tensor([picture.shape[1], picture.shape[0]], dtype=torch.float32)
+        return [
+            Landmarks(
+                points=points / size,
+                world=world,
+                side="right" if right >= 0.5 else "left",
+                score=max(right, 1 - right),
+                presence=presence,
+            )
+            for points, world, right, presence in zip(
+                looks.points, looks.world, looks.right.tolist(), looks.presence.tolist(), strict=True
+            )
+        ]
 
+    def _with_mediapipe(self, picture: Tensor, boxes: Tensor | None) -> list[Landmarks]:
+        from .mediapipe_backend import find
 
-def _look(picture: Tensor, palm: float, presence: float) -> list[Landmarks]:
-    """One look at a picture [H, W, 3], clean float in [0, 1].
-
-    It is padded to a square first: in other shapes MediaPipe's turned crops are sheared a little.
-    """
-    if max(picture.shape[:2]) < SMALL_SIDE:
-        picture = _resized(picture, SMALL_SIDE)
-    height, width = picture.shape[:2]
-    side = max(height, width)
-    square = torch.zeros(side, side, 3, dtype=torch.uint8)
-    square[:height, :width] = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
-    result = _detect(square.numpy(), palm, presence)
-    scale = torch.tensor([side / width, side / height])
-    return [
-        Landmarks(
-            points=torch.tensor([(p.x, p.y) for p in points]) * scale,
-            world=torch.tensor([(p.x, p.y, p.z) for p in world]),
-            side=handedness[0].category_name.lower(),
-            score=float(handedness[0].score),
-        )
-        for handedness, points, world in zip(
-            result.handedness, result.hand_landmarks, result.hand_world_landmarks, strict=True
-        )
-    ]
-
-
-def _resized(picture: Tensor, side: int) -> Tensor:
-    """The picture [H, W, 3] at another size, its longer side ``side`` pixels."""
-    ratio = side / max(picture.shape[:2])
-    height, width = (max(1, round(length * ratio)) for length in picture.shape[:2])
-    mode = "bicubic" if ratio > 1 else "area"
-    return F.interpolate(picture.permute(2, 0, 1)[None], size=(height, width), mode=mode)[0].permute(1, 2, 0)
-
-
-def _parts(width: int, height: int) -> Iterator[tuple[int, int, int]]:
-    """Overlapping square parts of a picture, (x, y, side) in pixels: halves first, then thirds of the longer side."""
-    for divisor in (2, 3):
-        side = round(max(width, height) / divisor)
-        if side < PARTS_LEAST_SIDE:
-            return
-        for y in _starts(height, side):
-            for x in _starts(width, side):
-                yield x, y, side
-
-
-def _parts_around(hand: Landmarks, size: Tensor) -> Iterator[tuple[int, int, int]]:
-    """Square parts of the picture round a hand, in which it stands large enough to be seen well."""
-    pixels = hand.points * size
-    middle = (pixels.amin(dim=0) + pixels.amax(dim=0)) / 2
-    for factor in CLOSE_UPS:
-        side = min(round(factor * _extent(hand, size)), int(size.max()))
-        x, y = (max(0, min(round(float(m) - side / 2), int(s) - side)) for m, s in zip(middle, size, strict=True))
-        yield x, y, side
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Where parts begin along one edge, so that neighbours share at least half."""
-    room = length - side
-    if room <= 0:
-        return [0]
-    steps = -(-room // (side // 2))
-    return [round(room * i / steps) for i in range(steps + 1)]
-
-
-def _look_at_part(picture: Tensor, part: tuple[int, int, int], palm: float, presence: float) -> list[Landmarks]:
-    x, y, side = part
-    cut = picture[y : y + side, x : x + side]
-    height, width = picture.shape[:2]
-    seen = torch.tensor([cut.shape[1], cut.shape[0]], dtype=torch.float32)
-    found = []
-    for hand in _look(cut, palm, presence):
-        pixels = hand.points * seen
-        low, high = pixels.amin(dim=0), pixels.amax(dim=0)
-        margin = PART_EDGE * side
-        cut_off = (low < margin) & (torch.tensor([x, y]) > 0)
-        cut_off |= (high > seen - margin) & (torch.tensor([x + side, y + side]) < torch.tensor([width, height]))
-        if bool(cut_off.any()) or float((high - low).max()) < PART_FILL * side:
-            continue
-        points = (pixels + torch.tensor([x, y])) / torch.tensor([width, height])
-        found.append(Landmarks(points, hand.world, hand.side, hand.score))
-    return found
-
-
-def _extent(hand: Landmarks, size: Tensor) -> float:
-    """The longer side of the hand's box in pixels."""
-    pixels = hand.points * size
-    return float((pixels.amax(dim=0) - pixels.amin(dim=0)).max())
-
-
-def _distinct(hands: list[Landmarks], size: Tensor) -> list[Landmarks]:
-    """One of each hand that was found twice: the more certain one."""
-    kept: list[Landmarks] = []
-    for hand in sorted(hands, key=lambda hand: -hand.score):
-        reach = [SAME_HAND_DISTANCE * max(_extent(hand, size), _extent(other, size)) for other in kept]
-        if all(_apart(hand, other, size) > r for other, r in zip(kept, reach, strict=True)):
-            kept.append(hand)
-    return kept
-
-
-def _apart(hand: Landmarks, other: Landmarks, size: Tensor) -> float:
-    """Mean distance of the joints of two hands in pixels."""
-    return float(((hand.points - other.points) * size).norm(dim=-1).mean())
-
-
-def _add_view(hand: Landmarks, views: list[list[Landmarks]], size: Tensor) -> None:
-    """Add another view to those of the known hand in its place; of overlapping hands, to one that is clearly nearer."""
-    here = [view for view in views if _same_place(hand, view[0], size)]
-    here.sort(key=lambda view: _apart(hand, view[0], size))
-    if len(here) == 1 or (here and _apart(hand, here[0][0], size) < CLEARLY * _apart(hand, here[1][0], size)):
-        here[0].append(hand)
-
-
-def _middle_view(views: list[Landmarks], size: Tensor) -> Landmarks:
-    """The view of one hand that is nearest to all the others; the first of equals."""
-    points = torch.stack([view.points * size for view in views])
-    reach = max(_extent(view, size) for view in views) * DISAGREEMENT
-    apart = (points[:, None] - points[None]).norm(dim=-1).mean(dim=-1)
-    return views[int(apart.clamp_max(reach).sum(dim=1).argmin())]
-
-
-def _same_place(hand: Landmarks, other: Landmarks, size: Tensor) -> bool:
-    """Whether two hands' boxes cover each other so far that the second look may have seen the first one's hand."""
-    a, b = hand.points * size, other.points * size
-    low = torch.maximum(a.amin(dim=0), b.amin(dim=0))
-    high = torch.minimum(a.amax(dim=0), b.amax(dim=0))
-    common = (high - low).clamp_min(0).prod()
-    smaller = min((p.amax(dim=0) - p.amin(dim=0)).prod() for p in (a, b))
-    return bool(common > SAME_PLACE * smaller)
-
-
-_LOCK = threading.Lock()
-_LANDMARKERS: OrderedDict[tuple[float, float], Any] = OrderedDict()
-
-
-def _detect(pixels: np.ndarray, palm: float, presence: float) -> Any:
-    """MediaPipe's result for square pixels [S, S, 3] uint8."""
-    with _LOCK:
-        mediapipe = _mediapipe()
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
-        return _landmarker(mediapipe, palm, presence).detect(image)
-
-
-def _mediapipe() -> Any:
-    try:
-        import mediapipe
-    except ImportError as error:
-        raise ImportError(
-            "Finding hands in pictures needs mediapipe: install it with `pip install mediapipe` into the Python that "
-            f"runs this. ({error})"
-        ) from error
-    return mediapipe
-
-
-def _landmarker(mediapipe: Any, palm: float, presence: float) -> Any:
-    """The landmarker with these thresholds; the one that was used longest ago is closed. Call under the lock."""
-    key = (palm, presence)
-    if key in _LANDMARKERS:
-        _LANDMARKERS.move_to_end(key)
-        return _LANDMARKERS[key]
-    tasks = mediapipe.tasks
-    options = tasks.vision.HandLandmarkerOptions(
-        base_options=tasks.BaseOptions(model_asset_buffer=read_task()),
-        num_hands=MOST_HANDS,
-        min_hand_detection_confidence=palm,
-        min_hand_presence_confidence=presence,
-    )
-    _LANDMARKERS[key] = tasks.vision.HandLandmarker.create_from_options(options)
-    if len(_LANDMARKERS) > KEPT_LANDMARKERS:
-        _LANDMARKERS.popitem(last=False)[1].close()
-    return _LANDMARKERS[key]
-
-
-def read_task(path: Path = TASK_FILE) -> bytes:
-    """The bytes of the landmark networks' bundle, checked against its SHA-256; FileNotFoundError otherwise."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The landmark networks are missing ({path}): install HanDrawer again, or make the file with "
-            "scripts/make_landmarker.py."
-        )
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != TASK_SHA256:
-        raise FileNotFoundError(
-            f"The landmark networks' file is damaged ({path}, {len(data):,} bytes): install HanDrawer again, or make "
-            "the file with scripts/make_landmarker.py."
-        )
-    return data
-
-
-def close_landmarkers() -> None:
-    """Close every landmarker; the next picture makes new ones. Runs by itself when Python ends."""
-    with _LOCK:
-        while _LANDMARKERS:
-            _LANDMARKERS.popitem()[1].close()
-
-
-# MediaPipe closes through a thread pool, and Python ends thread pools before it calls what atexit holds: there it would
-# raise. What threading holds is called last in, first out, so after the import above this comes before the pools' own.
-getattr(threading, "_register_atexit", atexit.register)(close_landmarkers)
+        return find(picture, self.thoroughness != "fast", self.palm_confidence, self.min_confidence, boxes)

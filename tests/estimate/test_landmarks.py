@@ -1,16 +1,11 @@
 """The detector: sides, sizes, parts, reuse."""
 
-import builtins
 import threading
-from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from handrawer.estimate import landmarks
-from handrawer.estimate.landmarks import LandmarkDetector, Landmarks, close_landmarkers
+from handrawer.estimate.landmarks import LandmarkDetector
 
 PLAIN = LandmarkDetector()
 
@@ -82,17 +77,6 @@ def test_deterministic_from_many_threads(example):
         assert all(torch.equal(a.points, b.points) for a, b in zip(result, expected, strict=True))
 
 
-def test_landmarkers_are_kept_a_few_and_closed(example):
-    close_landmarkers()
-    small = example[0, ::4, ::4]
-    for confidence in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        LandmarkDetector(min_confidence=confidence)(small)
-    assert len(landmarks._LANDMARKERS) == landmarks.KEPT_LANDMARKERS
-    close_landmarkers()
-    assert not landmarks._LANDMARKERS
-    assert len(PLAIN(example[0])) == 2
-
-
 def test_largest_first_and_max_hands(example):
     both = PLAIN(example[0])
     heights = [float(hand.points[:, 1].max() - hand.points[:, 1].min()) for hand in both]
@@ -126,42 +110,6 @@ def test_thorough_finds_a_small_hand(example):
     assert float(off.mean()) < 5  # pixels, of a hand of 100
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000))
-def test_parts_cover_the_picture(width, height):
-    halves: dict[int, list[tuple[int, int]]] = {}
-    for x, y, side in landmarks._parts(width, height):
-        assert x >= 0 and y >= 0
-        assert x + side <= max(width, side) and y + side <= max(height, side)
-        halves.setdefault(side, []).append((x, y))
-    assert len(halves) <= 2
-    for side, corners in halves.items():
-        for length, axis in ((width, 0), (height, 1)):
-            starts = sorted({corner[axis] for corner in corners})
-            assert starts[0] == 0 and starts[-1] + side >= length
-            assert all(b - a <= side // 2 + 1 for a, b in pairwise(starts))
-
-
-def view(x, y, size, score=0.9, turned=False):
-    generator = torch.Generator().manual_seed(1)
-    shape = torch.rand(21, 2, generator=generator)
-    shape = 1 - shape if turned else shape
-    return Landmarks(shape * size + torch.tensor([x, y]), torch.zeros(21, 3), "right", score)
-
-
-def test_one_hand_found_twice_is_one():
-    size = torch.tensor([100.0, 100.0])
-    hands = [view(0.1, 0.1, 0.3, 0.7), view(0.11, 0.1, 0.3, 0.9), view(0.5, 0.1, 0.3, 0.8)]
-    kept = landmarks._distinct(hands, size)
-    assert [hand.score for hand in kept] == [0.9, 0.8]
-
-
-def test_most_views_outvote_the_first():
-    size = torch.tensor([100.0, 100.0])
-    views = [view(0.1, 0.1, 0.3, turned=True), view(0.1, 0.1, 0.3), view(0.105, 0.1, 0.3), view(0.11, 0.1, 0.3)]
-    assert landmarks._middle_view(views, size) is views[2]
-    assert landmarks._middle_view(views[:2], size) is views[0]
-
-
 @pytest.mark.parametrize(("hands", "confidence"), [(0, 0.5), (1, -0.1), (1, 1.5)])
 def test_settings_are_checked(hands, confidence):
     with pytest.raises(ValueError):
@@ -172,41 +120,3 @@ def test_settings_are_checked(hands, confidence):
 def test_shape_is_checked(shape):
     with pytest.raises(ValueError, match="height, width, 3"):
         PLAIN(torch.zeros(shape))
-
-
-def test_without_mediapipe_one_sentence_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.split(".")[0] == "mediapipe":
-            raise ModuleNotFoundError("No module named 'mediapipe'", name="mediapipe")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match="pip install mediapipe"):
-        PLAIN(torch.zeros(64, 64, 3))
-
-
-def test_a_view_of_two_hands_at_once_is_given_to_neither():
-    size = torch.tensor([100.0, 100.0])
-    views = [[view(0.1, 0.1, 0.3)], [view(0.2, 0.2, 0.3)]]
-    landmarks._add_view(view(0.15, 0.15, 0.3), views, size)
-    assert [len(v) for v in views] == [1, 1]
-    landmarks._add_view(view(0.11, 0.1, 0.3), views, size)
-    landmarks._add_view(view(0.6, 0.6, 0.3), views, size)  # somewhere else altogether
-    assert [len(v) for v in views] == [2, 1]
-
-
-@given(
-    width=st.integers(64, 2000),
-    height=st.integers(64, 2000),
-    x=st.floats(-0.3, 1.2),
-    y=st.floats(-0.3, 1.2),
-    extent=st.floats(0.02, 1.5),
-)
-def test_close_ups_lie_in_the_picture(width, height, x, y, extent):
-    size = torch.tensor([float(width), float(height)])
-    for left, top, side in landmarks._parts_around(view(x, y, extent), size):
-        assert 0 <= left < width and 0 <= top < height
-        assert 1 <= side <= max(width, height)
-        assert left + side <= max(width, side) and top + side <= max(height, side)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handrawer.estimate.landmarks import TASK_FILE, TASK_SHA256, read_task
+from handrawer.estimate.mediapipe_backend import TASK_FILE, TASK_SHA256, read_task
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_landmarker.py"
 

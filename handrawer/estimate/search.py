@@ -1,0 +1,257 @@
+"""Every hand of one picture, and none that is not there: where to look, and what to believe.
+
+``fast`` is one look at the whole picture, as MediaPipe does it. The others look at parts of it at several scales and
+turns, which finds small, turned and overlapping hands, but also takes folds, ears and fingers for hands. What tells
+them apart is that a hand is seen again: each find is looked at several more times, a little moved, scaled, turned and
+mirrored. On hands the landmark network stays sure at every look; on anything else it wavers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import regions as places
+from .erase import without_hands
+from .looks import Looks, find_palms, look_at_hands
+from .merge import SAME_HAND, apart, distinct, distinct_regions, extents, fragments
+from .regions import Pyramid
+
+THOROUGHNESS = ("fast", "balanced", "thorough")
+
+# dx, dy (shares of the side), scale, turn (radians), mirrored
+AGAIN = (
+    (0.0, 0.0, 1.0, 0.0, False),
+    (0.06, 0.03, 1.15, 0.25, False),
+    (-0.06, -0.03, 0.9, -0.25, False),
+    (0.0, 0.06, 1.25, 0.0, True),
+    (0.0, -0.06, 1.0, 0.5, False),
+    (0.0, 0.0, 1.1, -0.5, True),
+)
+FIRST = (2, 3)  # parts of the picture that are always looked at, its longer side over these
+PALM_SHARE = 0.6  # of the palm's threshold, where what is found is looked at again
+CANDIDATE = 0.6  # share of the presence that is asked, from where a find is looked at again
+DOUBTFUL = 0.85  # the same of the mean presence, from where a find that was refused makes a picture unsure
+# Mean presence that is asked, as the part of the way from ``presence`` to 1: of hands whose side all looks agree on,
+# and of those whose side wavers as it does on faces and folds.
+STEADY, WAVERING = 0.6, 0.92
+SIDE_WAVERS, SIDE_STEADY = 0.6, 1.0  # certainty of the side, 0 to 1
+AGREEING = 0.75  # share of the looks that must see the hand in one place
+SURE = 0.95  # mean presence from where a small find inside a larger hand is a hand of its own
+OTHER_OF_SIDE = 0.5  # distance from which what shows below a hand is another hand of the same side
+ERASED_SIDES = (1.8, 2.5)  # squares round a hand that was painted over, in extents of the hand
+BOX_SIDES = (1.2, 1.8)  # squares round a box that the user gave
+BOX_TURNS = 8  # directions in which a hand that fills such a box may point
+LEAST_PART = 128  # pixels; smaller parts show the networks nothing new
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one thoroughness looks at."""
+
+    finer: tuple[float, ...]
+    """Parts of the picture that are looked at upright after the whole and ``FIRST``: its longer side over these."""
+    turned: tuple[float, ...]
+    """Parts that are looked at turned by the three other right angles too, as the whole picture is."""
+    always: bool
+    """Whether these further looks are taken in any case, or where the first are unsure."""
+    again: int
+    """How many of ``AGAIN`` a find is looked at."""
+    alike: int
+    """How many palms in one place are followed."""
+    turns: tuple[int, ...]
+    """Right angles by which the surroundings of a found hand are turned in the search for another below it."""
+
+
+PLANS = {
+    "balanced": Plan(finer=(), turned=(2,), always=False, again=4, alike=2, turns=(0,)),
+    "thorough": Plan(finer=(1.4, 2.8, 4), turned=(2, 3), always=True, again=6, alike=3, turns=(0, 1, 2, 3)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Finds:
+    """Hands that are believed."""
+
+    looks: Looks
+    """Points, world, mean presence and mean right-handedness over the looks that agree."""
+    doubtful: bool = False
+    """Whether something else was nearly believed."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look.
+
+    Attributes:
+        thoroughness: one of ``THOROUGHNESS``.
+        presence: 0 to 1, how sure the landmark network must be of seeing a hand.
+        palm: 0 to 1, how sure the palm detector must be.
+    """
+
+    thoroughness: str
+    presence: float
+    palm: float
+
+    def __call__(self, picture: Tensor, boxes: Tensor | None = None) -> Looks:
+        """The hands of a picture [H, W, 3], float32 in [0, 1], in any order.
+
+        Args:
+            boxes: [K, 4] x0, y0, x1, y1 in pixels: look there alone. None: everywhere.
+        """
+        pyramid = Pyramid(picture)
+        if self.thoroughness == "fast":
+            found = self._fast(pyramid, boxes)
+        else:
+            found = self._with_plan(pyramid, boxes, PLANS[self.thoroughness])
+        if boxes is not None:
+            found = found[_inside(found.points, boxes)]
+        return found
+
+    def _fast(self, pyramid: Pyramid, boxes: Tensor | None) -> Looks:
+        squares = places.whole(pyramid.width, pyramid.height)
+        if boxes is not None:
+            squares = _squares(boxes, BOX_SIDES[1])
+        palms, scores = find_palms(pyramid, squares, self.palm)
+        looks = look_at_hands(pyramid, palms)
+        present = looks.presence >= self.presence
+        looks = looks[present]
+        return looks[_index(distinct(looks.points, looks.presence + 1e-3 * scores[present]))]
+
+    def _with_plan(self, pyramid: Pyramid, boxes: Tensor | None, plan: Plan) -> Looks:
+        first, then = _squares_of_picture(pyramid, plan) if boxes is None else _squares_of_boxes(boxes)
+        finds = self._believed(pyramid, self._palms(pyramid, first, plan), plan)
+        if plan.always or finds.doubtful or not len(finds.looks):
+            finds = _joined(finds, self._believed(pyramid, self._palms(pyramid, then, plan), plan))
+            if boxes is not None:
+                finds = _joined(finds, self._believed(pyramid, _hands_in_boxes(boxes), plan))
+        for turn in plan.turns:
+            finds = _joined(finds, self._below(pyramid, finds.looks, turn, plan))
+        part = fragments(finds.looks.points, finds.looks.presence, SURE)
+        return finds.looks[~part]
+
+    def _palms(self, pyramid: Pyramid, squares: Tensor, plan: Plan) -> Tensor:
+        """[M, 4] regions of hands, each worth a look."""
+        palms, scores = find_palms(pyramid, squares, self.palm * PALM_SHARE)
+        return palms[_index(distinct_regions(palms, scores, plan.alike))]
+
+    def _believed(self, pyramid: Pyramid, regions: Tensor, plan: Plan) -> Finds:
+        """The hands that are seen in the regions [M, 4] and seen again each time."""
+        looks = look_at_hands(pyramid, regions)
+        looks = looks[looks.presence >= self.presence * CANDIDATE]
+        looks = looks[_index(distinct(looks.points, looks.presence))]
+        followed = places.region_of_hand(looks.points)
+        again = [
+            look_at_hands(pyramid, places.shifted(followed, dx, dy, scale, turn), mirrored)
+            for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
+        ]
+        agreed, share = _agreement(again, self.presence)
+        needed = self._needed(agreed.right)
+        good = (agreed.presence >= needed) & (share >= AGREEING)
+        doubtful = bool((~good & (agreed.presence >= DOUBTFUL * needed) & (share >= DOUBTFUL * AGREEING)).any())
+        agreed = agreed[good]
+        return Finds(agreed[_index(distinct(agreed.points, agreed.presence))], doubtful)
+
+    def _needed(self, right: Tensor) -> Tensor:
+        """[N] the mean presence that is asked of hands of this mean right-handedness [N]."""
+        steady = (((right - 0.5).abs() * 2 - SIDE_WAVERS) / (SIDE_STEADY - SIDE_WAVERS)).clamp(0, 1)
+        return self.presence + (1 - self.presence) * (WAVERING + (STEADY - WAVERING) * steady)
+
+    def _below(self, pyramid: Pyramid, known: Looks, turn: int, plan: Plan) -> Finds:
+        """The hands that show once those already known are painted over: the other one of two that overlap.
+
+        Args:
+            turn: by how many right angles what is around each hand is turned.
+        """
+        found = [known[_index([])]]
+        for number in range(len(known)):
+            local, to_picture = without_hands(pyramid, known.points, number)
+            squares = torch.cat([_squares(to_picture.box, side / max(ERASED_SIDES)) for side in ERASED_SIDES])
+            regions = self._palms(local, places.turned(squares, (turn,)), plan)
+            finds = self._believed(local, regions, plan).looks
+            finds = Looks(to_picture(finds.points), finds.world, finds.presence, finds.right)
+            found.append(finds[self._another(pyramid, finds, known)])
+        return _joined(Finds(found[0]), *(Finds(more) for more in found[1:]))
+
+    def _another(self, pyramid: Pyramid, finds: Looks, known: Looks) -> Tensor:
+        """[N] bool: which finds among painted surroundings are hands in the picture itself, and none that is known."""
+        seen = look_at_hands(pyramid, places.region_of_hand(finds.points))
+        there = seen.presence >= self.presence * CANDIDATE
+        distance = apart(finds.points, known.points)
+        same_side = (finds.right[:, None] > 0.5) == (known.right[None] > 0.5)
+        return there & (distance > torch.where(same_side, OTHER_OF_SIDE, SAME_HAND)).all(dim=1)
+
+
+def _agreement(again: list[Looks], presence: float) -> tuple[Looks, Tensor]:
+    """Several looks at each of N hands as one, and the share [N] of them that see the hand in one place."""
+    points = torch.stack([look.points for look in again], dim=1)  # [N, looks, 21, 2]
+    certain = torch.stack([look.presence for look in again], dim=1)
+    size = extents(points).median(dim=1).values.clamp_min(1e-6)
+    distance = (points[:, :, None] - points[:, None]).norm(dim=-1).mean(dim=-1) / size[:, None, None]
+    middle = distance.clamp_max(SAME_HAND).sum(dim=2).argmin(dim=1)
+    near = distance[torch.arange(len(points)), middle] <= SAME_HAND
+    weight = (near & (certain >= presence)).float() * certain
+    weight = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, near.float())
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-6)
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.einsum("nk,nk...->n...", weight, torch.stack(values, dim=1))
+
+    looks = Looks(
+        mean([look.points for look in again]),
+        mean([look.world for look in again]),
+        certain.mean(dim=1),
+        mean([look.right for look in again]),
+    )
+    return looks, (near & (certain >= presence)).float().mean(dim=1)
+
+
+def _joined(*finds: Finds) -> Finds:
+    parts = [find.looks for find in finds]
+    looks = Looks(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("points", "world", "presence", "right"))
+    )
+    # Of the same hand, the earlier find: later passes see it turned, or among painted surroundings.
+    order = torch.cat([part.presence - 2 * i for i, part in enumerate(parts)])
+    return Finds(looks[_index(distinct(looks.points, order))], any(find.doubtful for find in finds))
+
+
+def _squares_of_picture(pyramid: Pyramid, plan: Plan) -> tuple[Tensor, Tensor]:
+    """The first and the further squares to look at in a picture, [N, 4] and [M, 4]."""
+    whole = places.whole(pyramid.width, pyramid.height)
+
+    def parts(divisors: tuple[float, ...]) -> Tensor:
+        return places.parts(pyramid.width, pyramid.height, divisors, LEAST_PART)
+
+    turned = places.turned(torch.cat([whole, parts(plan.turned)]), (1, 2, 3))
+    return torch.cat([whole, parts(FIRST)]), torch.cat([parts(plan.finer), turned])
+
+
+def _squares_of_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for boxes [K, 4] that the user gave."""
+    first = torch.cat([_squares(boxes, side) for side in BOX_SIDES])
+    return first, places.turned(first, (1, 2, 3))
+
+
+def _squares(boxes: Tensor, scale: float) -> Tensor:
+    """[K, 4] upright squares round boxes [K, 4]."""
+    middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+    return torch.cat([middle, size * scale, torch.zeros_like(size)], dim=1)
+
+
+def _hands_in_boxes(boxes: Tensor) -> Tensor:
+    """[BOX_TURNS * K, 4] regions of hands that fill the boxes and point in any direction: no palm need be seen."""
+    turns = torch.arange(BOX_TURNS) * (2 * torch.pi / BOX_TURNS)
+    return torch.cat([places.shifted(_squares(boxes, BOX_SIDES[0]), 0, 0, 1, float(turn)) for turn in turns])
+
+
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """[N] bool: whether the middle of the joints [N, 21, 2] lies in one of the boxes [K, 4]."""
+    middle = points.mean(dim=1)[:, None]
+    return ((middle >= boxes[None, :, :2]) & (middle <= boxes[None, :, 2:])).all(dim=-1).any(dim=1)
+
+
+def _index(numbers: list[int]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long)
