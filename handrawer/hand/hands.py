@@ -13,6 +13,7 @@ from torch import Tensor
 from .anatomy import angles_to_rotations
 from .boxes import box_around, union_box
 from .camera import Camera, Placement, contain, cover, crop_around, default_camera, place_at_box, project
+from .framing import place_in_box
 from .gestures import gesture_angles
 from .model import HandModel, load_open_hand
 from .model import known_model as known_model  # told apart by name: whoever has hands needs their models
@@ -323,29 +324,8 @@ def hand_from_gesture(
 
 
 def _bring_to_box(at: Callable[[Tensor], Hand], box: Tensor, camera: Camera, width: int, height: int) -> Hand:
-    """Move a hand so that its projection lies in the middle of the box, as large as it fits.
-
-    Scale goes as one over depth and place as depth over focal length, but for perspective; a few rounds settle that.
-    """
-    wanted = box[2:] - box[:2]
-    if not bool((wanted > 0).all()):
+    """Move a hand so that its projection lies in the middle of the box, as large as it fits."""
+    if not bool((box[2:] > box[:2]).all()):
         raise ValueError(f"The box {tuple(box.tolist())} is empty: it needs x0 < x1 and y0 < y1.")
-    hand = at(torch.tensor([0.0, 0.0, 2.0]))
-    for _ in range(30):
-        size, middle = hand.box[2:] - hand.box[:2], (hand.box[2:] + hand.box[:2]) / 2
-        ratio = float((size / wanted).max())
-        off = (box[2:] + box[:2]) / 2 - middle
-        if abs(ratio - 1) < 1e-4 and float(off.abs().max()) < 1e-4:
-            break
-        place = hand.joints_2d[0] + off  # the wrist's projection moves with the hand's
-        depth = _deep_enough(hand, float(hand.translation[2]) * ratio)
-        x = (place[0] - camera.cx) * depth / camera.focal
-        y = (place[1] - camera.cy) * depth * (height / width) / camera.focal
-        hand = at(torch.stack([x, y, torch.tensor(depth)]))
-    return hand
-
-
-def _deep_enough(hand: Hand, depth: float) -> float:
-    """The hand's nearest point stays 5 cm before the camera, however large a box asks it to be."""
-    nearest = float(hand.vertices[:, 2].min()) - float(hand.translation[2])
-    return max(depth, 0.05 - nearest)
+    away = torch.tensor([0.0, 0.0, 2.0])
+    return at(place_in_box(at(away).vertices - away, box, camera, width, height))
