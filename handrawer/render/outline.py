@@ -1,4 +1,4 @@
-"""Which pixels a single sample cannot stand for: those that an outline of a mesh passes through."""
+"""The edges of closed meshes, and the pixels that their outlines pass through: one sample cannot stand for those."""
 
 from __future__ import annotations
 
@@ -25,9 +25,36 @@ class Edges:
 
 
 @functools.lru_cache(maxsize=8)
-def mesh_edges(model: HandModel) -> Edges:
-    """The edges of a hand model's mesh, on the CPU; an edge of more than two faces is listed several times."""
+def closed_faces(model: HandModel) -> Tensor:
+    """[F, 3] int64 on the CPU: the model's faces and, where its mesh is open (MANO's at the wrist), fans over holes.
+
+    Without them one could look into the hand, and through it where its far side faces away.
+    """
     faces = model.faces.cpu()
+    ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    vertices = len(model.template)
+    back = ends[:, 1] * vertices + ends[:, 0]
+    alone = ~torch.isin(ends[:, 0] * vertices + ends[:, 1], back)
+    following: dict[int, list[int]] = {}
+    for start, end in ends[alone].tolist():
+        following.setdefault(start, []).append(end)
+    fans = []
+    while following:
+        ring = [next(iter(following))]
+        while ring[-1] in following and (len(ring) == 1 or ring[-1] != ring[0]):
+            ends_here = following[ring[-1]]
+            ring.append(ends_here.pop())
+            if not ends_here:
+                del following[ring[-2]]
+        # The other way round than the faces beside it.
+        fans += [[ring[0], ring[k + 1], ring[k]] for k in range(1, len(ring) - 2)]
+    return torch.cat([faces, torch.tensor(fans, dtype=torch.int64)]) if fans else faces
+
+
+@functools.lru_cache(maxsize=8)
+def mesh_edges(model: HandModel) -> Edges:
+    """The edges of a hand model's closed mesh, on the CPU; an edge of more than two faces is listed several times."""
+    faces = closed_faces(model)
     count, vertices = len(faces), len(model.template)
     ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1)[0]
     key, order = (ends[:, 0] * vertices + ends[:, 1]).sort(stable=True)
@@ -44,10 +71,10 @@ def join_edges(models: Sequence[HandModel], starts: Sequence[int]) -> Edges:
 
     starts  the first vertex of each model
     """
-    total = sum(len(model.faces) for model in models)
+    total = sum(len(closed_faces(model)) for model in models)
     ends, sides, first = [torch.zeros(2, 0, dtype=torch.int64)], [torch.zeros(2, 0, dtype=torch.int64)], 0
     for model, start in zip(models, starts, strict=True):
-        edges, count = mesh_edges(model), len(model.faces)
+        edges, count = mesh_edges(model), len(closed_faces(model))
         ends.append(edges.vertices + start)
         sides.append(torch.where(edges.faces == count, total, edges.faces + first))
         first += count

@@ -12,7 +12,7 @@ from ..hand.camera import project
 from ..hand.hands import Frame, Hand, Hands, known_model
 from ..hand.model import HandModel
 from .faces import winding
-from .outline import Edges, join_edges
+from .outline import Edges, closed_faces, join_edges
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Scene:
     pixels: Tensor
     """[N, V, 3] float32, x and y in pixels and depth in metres, as rasterise takes them."""
     faces: Tensor
-    """[F, 3] int64."""
+    """[F, 3] int64, closed: holes of a model's mesh are covered."""
     weights: Tensor
     """[V, 16] float32, how much each vertex follows each rig joint."""
     order: Tensor | None
@@ -99,7 +99,7 @@ def build_scene(
         own = slice(starts[hand.model], starts[hand.model] + points.shape[0])
         vertices[n, own] = points
         pixels[n, own] = to_pixels(points, hand, frame.width, frame.height)
-    faces = [model.faces + starts[name] for name, model in used.items()]
+    faces = [closed_faces(model) + starts[name] for name, model in used.items()]
     edges = join_edges(list(used.values()), list(starts.values()))
     ordered = any(hand.z_order is not None for hand in drawn)
     return Scene(

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrawer.hand.hands import Frame, hand_from_gesture
-from handrawer.hand.model import load_open_hand
+from handrawer.hand.model import HandModel, load_open_hand
 from handrawer.render.faces import prepare
 from handrawer.render.maps import render_layers
-from handrawer.render.outline import join_edges, mesh_edges, outlines, touched
+from handrawer.render.outline import closed_faces, join_edges, mesh_edges, outlines, touched
 from handrawer.render.rasterise import rasterise
 from handrawer.render.scene import build_scene
 from handrawer.render.subsamples import subsamples
@@ -26,17 +26,54 @@ def test_a_closed_mesh_has_two_faces_at_every_edge():
     assert (edges.faces[0] != edges.faces[1]).all()
 
 
-def test_where_faces_are_missing_an_edge_has_one():
+def cut_off(model, keep) -> HandModel:
+    """The model without the faces of which a corner is not kept ([V] bool), as MANO's is without a forearm."""
+    return dataclasses.replace(model, faces=model.faces[keep[model.faces].all(1)])
+
+
+def test_holes_are_covered():
     whole = load_open_hand()
-    model = dataclasses.replace(whole, faces=whole.faces[1:])
-    edges, count = mesh_edges(model), len(whole.faces) - 1
-    alone = edges.vertices[:, edges.faces[1] == count]
-    assert set(map(tuple, alone.T.tolist())) == {
-        tuple(sorted(whole.faces[0][[a, b]].tolist())) for a, b in ((0, 1), (1, 2), (2, 0))
-    }
-    joined = join_edges([model, whole], [0, 5000])
-    assert (joined.faces == count + len(whole.faces)).sum() == 3
-    assert joined.vertices[:, -1].min() >= 5000 and int(joined.faces[:, -1].max()) >= count
+    assert torch.equal(closed_faces(whole), whole.faces)
+    model = cut_off(whole, whole.template[:, 1] < 0.03)
+    faces = closed_faces(model)
+    assert len(model.faces) < len(faces) < len(model.faces) + 80
+    assert torch.equal(faces[: len(model.faces)], model.faces)
+    directed = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).tolist()
+    assert len(set(map(tuple, directed))) == len(directed), "all faces are wound one way"
+    assert {(b, a) for a, b in directed} == set(map(tuple, directed))
+    assert (mesh_edges(model).faces < len(faces)).all()
+
+
+def test_one_cannot_look_into_an_open_mesh():
+    whole = load_open_hand()
+    model = cut_off(whole, whole.template[:, 1] < 0.03)
+    hand = hand_from_gesture("open", width=96, height=96, orientation=(0, -75, 0)).hands[0]  # the wrist towards us
+    scene = build_scene(Frame(96, 96, (hand.replace(model="cut"),)), {"cut": dataclasses.replace(model, name="cut")})
+
+    def shown(faces, cull):
+        return rasterise(scene.pixels, faces, torch.zeros(1, dtype=torch.int64), 1, 96, 96, cull=cull).covered
+
+    assert int(shown(scene.faces, "back").sum()) > 600
+    assert torch.equal(shown(scene.faces, "back"), shown(scene.faces, None))
+    assert int((shown(model.faces, "back") != shown(model.faces, None)).sum()) > 20, "the hole is in sight"
+
+
+def test_faces_of_several_models():
+    whole = load_open_hand()
+    model = cut_off(whole, whole.template[:, 1] < 0.03)
+    joined, count = join_edges([model, whole], [0, 5000]), len(closed_faces(model))
+    first = mesh_edges(model).vertices.shape[1]
+    assert torch.equal(joined.vertices[:, :first], mesh_edges(model).vertices)
+    assert torch.equal(joined.vertices[:, first:], mesh_edges(whole).vertices + 5000)
+    assert torch.equal(joined.faces[:, first:], mesh_edges(whole).faces + count)
+
+
+def test_an_edge_of_one_face_has_one():
+    # Two triangles that share a corner alone: their six edges make one ring, which goes twice through the corner.
+    whole = load_open_hand()
+    bow = dataclasses.replace(whole, template=torch.rand(5, 3), faces=torch.tensor([[0, 1, 2], [0, 3, 4]]))
+    edges = mesh_edges(bow)
+    assert len(closed_faces(bow)) >= 3 and edges.vertices.shape[1] >= 6
 
 
 @settings(deadline=None, max_examples=60)
