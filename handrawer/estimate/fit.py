@@ -13,7 +13,7 @@ from ..hand.camera import Camera, default_camera
 from ..hand.hands import SIDES, Hand
 from ..hand.model import HandModel
 from .build import build_hands
-from .rig import State, landmark_rig
+from .rig import ANGLES, State, landmark_rig
 from .solver import BEHIND, Problem, minimise
 from .start import starts_from_picture, starts_from_world
 
@@ -175,13 +175,12 @@ def fit_landmarks(
         left = torch.tensor([s == "left" for s in side])
         problem = _problem(model, points, width, height, left, world, camera, weights, shape, source)
         state, loss = _solve(problem)
-        everyone = torch.arange(len(side))
         for _ in range(0 if problem.rig.exact else CORRECTIONS):
             problem = dataclasses.replace(problem, extra=problem.rig.shortfall(state))
-            state, loss = minimise(problem, state, everyone, POLISHING, cauchy=True)
+            state, loss = minimise(problem, state, POLISHING, cauchy=True)
         if group is not None:
-            problem = _one_shape_a_group(problem, state, group)
-            state, loss = minimise(problem, state, everyone, POLISHING, cauchy=True)
+            problem, state = _one_shape_a_group(problem, state, group)
+            state, loss = minimise(problem, state, POLISHING, cauchy=True)
         return _fit_of(problem, state, loss, left, points, camera, width, height)
 
 
@@ -199,7 +198,7 @@ def _problem(
         world = _to_camera(world, flat) if source.along_ray else world
         world = (world * _mirror(left, 3)).to(DTYPE)
     given = torch.full((count, rig.shapes), torch.nan) if shape is None else shape.detach().to("cpu", DTYPE)
-    known = ~given.isnan()
+    known, natural = ~given.isnan(), rig.natural[:ANGLES].expand(count, ANGLES)
     return Problem(
         rig=rig,
         flat=(flat * _mirror(left, 2)).to(DTYPE),
@@ -208,8 +207,8 @@ def _problem(
         scale=(1 / (source.point_sigma * extent)).to(DTYPE),
         world_scale=1 / source.world_sigma,
         prior_weight=source.prior_weight,
-        shape=torch.where(known, given, 0.0).clamp(*rig.limits[:, -1].tolist()),
-        shape_known=known,
+        expected=torch.cat([natural, torch.where(known, given, rig.natural[ANGLES:])], dim=1),
+        known=torch.cat([torch.zeros(count, ANGLES, dtype=torch.bool), known], dim=1),
     )
 
 
@@ -218,35 +217,36 @@ def _solve(problem: Problem) -> tuple[State, Tensor]:
 
     The picture's starts cost several times as much, and world landmarks seldom mislead.
     """
-    everyone = torch.arange(len(problem.flat))
     if problem.world is None:
-        return _from_picture(problem, everyone)
+        return _from_picture(problem)
     state = starts_from_world(problem.rig, problem.flat, problem.world, problem.weight)
-    state, loss = minimise(problem, _with_shape(problem, state, everyone), everyone, POLISHING, cauchy=True)
+    state, loss = minimise(problem, _with_shape(problem, state), POLISHING, cauchy=True)
     poor = torch.nonzero(_misses(problem, state) > POOR)[:, 0]
     if len(poor):
-        other, other_loss = _from_picture(problem, poor)
+        other, other_loss = _from_picture(problem[poor])
         better = other_loss < loss[poor]
+        state = state[torch.arange(len(loss))]
         state.put(poor[better], other[better])
         loss[poor] = torch.minimum(loss[poor], other_loss)
     return state, loss
 
 
-def _from_picture(problem: Problem, hands: Tensor) -> tuple[State, Tensor]:
-    """States and losses [H] of some of the hands [H], from the picture's starts."""
-    count = len(hands)
-    state = starts_from_picture(problem.rig, problem.flat[hands], problem.weight[hands], PICTURE_STARTS)
-    hand = hands.repeat_interleave(PICTURE_STARTS)
-    state, loss = minimise(problem, _with_shape(problem, state, hand), hand, SCREENING)
+def _from_picture(problem: Problem) -> tuple[State, Tensor]:
+    """States and losses of the hands, from the picture's starts."""
+    count = len(problem.flat)
+    state = starts_from_picture(problem.rig, problem.flat, problem.weight, PICTURE_STARTS)
+    every = problem[torch.arange(count).repeat_interleave(PICTURE_STARTS)]
+    state, loss = minimise(every, _with_shape(every, state), SCREENING)
     order = loss.view(count, PICTURE_STARTS).argsort(dim=1, stable=True)[:, :KEPT_STARTS]
     kept = (order + torch.arange(count)[:, None] * PICTURE_STARTS).flatten()
-    state, loss = minimise(problem, state[kept], hand[kept], POLISHING, cauchy=True)
+    state, loss = minimise(every[kept], state[kept], POLISHING, cauchy=True)
     best = loss.view(count, -1).argmin(dim=1) + torch.arange(count) * KEPT_STARTS
     return state[best], loss[best]
 
 
-def _with_shape(problem: Problem, state: State, hand: Tensor) -> State:
-    return dataclasses.replace(state, shape=problem.shape[hand].clone())
+def _with_shape(problem: Problem, state: State) -> State:
+    """The states with the shape that is expected."""
+    return dataclasses.replace(state, form=torch.cat([state.angles, problem.expected[:, ANGLES:]], dim=1))
 
 
 def _misses(problem: Problem, state: State) -> Tensor:
@@ -257,16 +257,19 @@ def _misses(problem: Problem, state: State) -> Tensor:
     return (apart * problem.weight).sum(dim=1) / problem.weight.sum(dim=1).clamp_min(1e-9) / extent
 
 
-def _one_shape_a_group(problem: Problem, state: State, group: Sequence[int]) -> Problem:
+def _one_shape_a_group(problem: Problem, state: State, group: Sequence[int]) -> tuple[Problem, State]:
     """The problem with the shape of each group known: the mean of its hands', each by how many landmarks it has."""
     number = torch.tensor(group)
-    shape, members = problem.shape.clone(), problem.weight.sum(dim=1, keepdim=True).clamp_min(1e-3)
+    shape, share = state.shape.clone(), problem.weight.sum(dim=1, keepdim=True).clamp_min(1e-3)
     for each in number.unique():
         rows = number == each
-        mean = (state.shape[rows] * members[rows]).sum(dim=0) / members[rows].sum()
-        shape[rows] = torch.where(problem.shape_known[rows], problem.shape[rows], mean)
-    state.shape.copy_(shape)
-    return dataclasses.replace(problem, shape=shape, shape_known=torch.ones_like(problem.shape_known))
+        shape[rows] = (shape[rows] * share[rows]).sum(dim=0) / share[rows].sum()
+    known = problem.known[:, ANGLES:]
+    shape = torch.where(known, problem.expected[:, ANGLES:], shape)
+    expected = torch.cat([problem.expected[:, :ANGLES], shape], dim=1)
+    all_known = torch.cat([problem.known[:, :ANGLES], torch.ones_like(known)], dim=1)
+    problem = dataclasses.replace(problem, expected=expected, known=all_known)
+    return problem, _with_shape(problem, state)
 
 
 def _fit_of(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -39,10 +40,19 @@ class State:
     each other and of the rest.
     """
 
-    angles: Tensor  # [R, 21] radians
-    shape: Tensor  # [R, S]
+    form: Tensor  # [R, 21 + S] angles in radians, then shape
     orientation: Tensor  # [R, 3, 3]
     place: Tensor  # [R, 3]
+
+    @property
+    def angles(self) -> Tensor:
+        """[R, 21] radians."""
+        return self.form[:, :ANGLES]
+
+    @property
+    def shape(self) -> Tensor:
+        """[R, S]"""
+        return self.form[:, ANGLES:]
 
     @property
     def middle(self) -> Tensor:
@@ -52,33 +62,25 @@ class State:
 
     def moved(self, step: Tensor) -> State:
         """The state after a step [R, 21 + S + 3 + 3]; the orientation turns in the camera frame."""
-        count = ANGLES + self.shape.shape[1]
-        turned = rotation_of(step[:, count : count + 3]) @ self.orientation
-        angles, shape = self.angles + step[:, :ANGLES], self.shape + step[:, ANGLES:count]
-        return State(angles, shape, turned, self.place + step[:, count + 3 :])
+        count = self.form.shape[1]
+        form, turn, place = step.split([count, 3, 3], dim=1)
+        return State(self.form + form, rotation_of(turn) @ self.orientation, self.place + place)
 
     def __getitem__(self, rows) -> State:
-        return State(self.angles[rows], self.shape[rows], self.orientation[rows], self.place[rows])
+        return State(self.form[rows], self.orientation[rows], self.place[rows])
 
     def where(self, chosen: Tensor, other: State) -> State:
         """This state in the rows chosen [R] bool, the other one's elsewhere."""
         column = chosen[:, None]
         return State(
-            torch.where(column, self.angles, other.angles),
-            torch.where(column, self.shape, other.shape),
+            torch.where(column, self.form, other.form),
             torch.where(column[..., None], self.orientation, other.orientation),
             torch.where(column, self.place, other.place),
         )
 
     def put(self, rows: Tensor, part: State) -> None:
         """Overwrite some rows."""
-        for field in dataclasses.fields(State):
-            getattr(self, field.name)[rows] = getattr(part, field.name)
-
-
-def join(states: list[State]) -> State:
-    """The rows of several states, one after the other."""
-    return State(*(torch.cat([getattr(s, f.name) for s in states]) for f in dataclasses.fields(State)))
+        self.form[rows], self.orientation[rows], self.place[rows] = part.form, part.orientation, part.place
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +93,10 @@ class LandmarkRig:
     """Whether the landmarks are MediaPipe's; else the rig's own joints."""
     limits: Tensor
     """[2, 21 + S] least and greatest angles and shapes."""
-    prior_mean: Tensor
-    """[21] natural angles."""
-    prior_scale: Tensor
-    """[21, 21]: ``(angles - mean) @ scale.T`` is white for natural poses."""
+    natural: Tensor
+    """[21 + S] the mean of natural poses and shapes."""
+    stiffness: Tensor
+    """[21 + S, 21 + S] their inverse covariance."""
     turn_of_angle: Tensor
     """[21, 30]: angles to the turns of the five fingers, without ``turn_at_zero`` [30]."""
     turn_at_zero: Tensor
@@ -119,16 +121,11 @@ class LandmarkRig:
 
     def within_limits(self, state: State) -> State:
         """Angles and shape brought back to their limits."""
-        low, high = self.limits
-        return dataclasses.replace(
-            state,
-            angles=torch.clamp(state.angles, low[:ANGLES], high[:ANGLES]),
-            shape=torch.clamp(state.shape, low[ANGLES:], high[ANGLES:]),
-        )
+        return State(torch.clamp(state.form, self.limits[0], self.limits[1]), state.orientation, state.place)
 
     def rotations(self, state: State) -> tuple[Tensor, Tensor]:
         """In the camera frame: the bones' [R, 5, 4, 3, 3], and before each turn the rotation [R, 5, 6, 3, 3]."""
-        rows = len(state.angles)
+        rows = len(state.form)
         turn = (state.angles @ self.turn_of_angle + self.turn_at_zero)[..., None]
         local = (self.turns[0] + turn.cos() * self.turns[1] + turn.sin() * self.turns[2]).view(rows, 5, TURNS, 3, 3)
         before = [state.orientation[:, None].expand(rows, 5, 3, 3)]
@@ -152,34 +149,50 @@ class LandmarkRig:
 
     def points_and_slopes(self, state: State, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As ``points``, and their derivatives [R, 21, 3, 21 + S + 3] by angles, shape and orientation."""
-        rows, shapes = len(state.angles), self.shapes
+        rows, shapes = len(state.form), self.shapes
         bones, before = self.rotations(state)
-        axes = (before @ self.axes[..., None])[..., 0]  # [R, 5, 6, 3]
-        length = (self.palm[:, 1:] @ state.shape[..., None])[..., 0] + self.palm[:, 0]
-        palm = length.norm(dim=1)
-        slope = length @ self.palm[:, 1:] / palm[:, None]  # [R, S]
-        by_shape = self.arms[..., 1:] + self.palm_arms[..., None] * slope[:, None, None, None, None]
-        arms = torch.cat([self._arms(state.shape, palm)[..., None], by_shape], dim=-1)
-        turned = (bones @ arms.view(rows, 5, 4, 3, 5 * (1 + shapes))).view(rows, 5, 4, 3, 5, 1 + shapes)
+        axes = before @ self.axes[..., None]  # [R, 5, 6, 3, 1]
+        turned = (bones @ self._arms_and_slopes(state.shape)).view(rows, 5, 4, 3, 5, 1 + shapes)
         moved = turned[..., 0].flip(2).cumsum(dim=2).flip(2)  # [R, 5, 4, 3, 5]: what turns with bone q and beyond
         lever = moved[:, :, BONE_OF_TURN]  # [R, 5, 6, 3, 5]
-        by_turn = torch.linalg.cross(axes[..., None].expand_as(lever), lever, dim=3)
+        by_turn = torch.linalg.cross(axes.expand_as(lever), lever, dim=3)
         chained = by_turn.permute(0, 1, 4, 3, 2).reshape(rows, 5, 15, TURNS) @ self._chain
         together = torch.cat(
-            [
-                moved[:, :, 0].transpose(2, 3)[..., None],
-                chained.view(rows, 5, 5, 3, ANGLES),
-                turned[..., 1:].sum(dim=2).transpose(2, 3),
-            ],
-            dim=-1,
-        )
-        together = self._ordered(together)
+            [turned.sum(dim=2).transpose(2, 3), chained.view(rows, 5, 5, 3, ANGLES)], dim=-1
+        )  # point, shapes, angles
+        together = together.flatten(1, 2).index_select(1, self._order)
         if extra is not None:
             together[..., 0] += extra @ state.orientation.mT
         together = together - together.mean(dim=1, keepdim=True)
         points = together[..., 0]
         about = (points @ self._cross).view(rows, 21, 3, 3)
-        return points, torch.cat([together[..., 1:], about], dim=-1)
+        return points, torch.cat([together[..., 1 + shapes :], together[..., 1 : 1 + shapes], about], dim=-1)
+
+    def _arms_and_slopes(self, shape: Tensor) -> Tensor:
+        """[R, 5, 4, 3, 5 * (1 + S)] the arms, and their derivatives by shape."""
+        rows, shapes = shape.shape
+        length = shape @ self.palm[:, 1:].T + self.palm[:, 0]
+        palm = length.norm(dim=1, keepdim=True)
+        # Each row of the mixture makes one column of the answer from (arms at rest, by shape; in palm lengths).
+        mixture = self._mixture.expand(rows, 1 + shapes, 2 + shapes).clone()
+        mixture[:, 0, 1 : 1 + shapes] = shape
+        mixture[:, 0, 1 + shapes] = palm[:, 0]
+        mixture[:, 1:, 1 + shapes] = length @ self.palm[:, 1:] / palm
+        return (self._all_arms @ mixture.mT).view(rows, 5, 4, 3, 5 * (1 + shapes))
+
+    @functools.cached_property
+    def _mixture(self) -> Tensor:
+        """[1 + S, 2 + S] identity, and a column for the palm's length."""
+        return torch.eye(1 + self.shapes, 2 + self.shapes, dtype=self.dtype)
+
+    @functools.cached_property
+    def _all_arms(self) -> Tensor:
+        """[5 * 4 * 3 * 5, 1 + S + 1]"""
+        return torch.cat([self.arms, self.palm_arms[..., None]], dim=-1).flatten(0, 3)
+
+    @functools.cached_property
+    def _order(self) -> Tensor:
+        return torch.tensor(_ORDER)
 
     @functools.cached_property
     def exact(self) -> bool:
@@ -190,7 +203,7 @@ class LandmarkRig:
 
     def shortfall(self, state: State) -> Tensor:
         """[R, 21, 3] metres in the wrist's frame: what ``points`` lacks of the model's landmarks, the ``extra``."""
-        rows, model = len(state.angles), self._tips_alone
+        rows, model = len(state.form), self._tips_alone
         angles, shape = state.angles.double(), state.shape.double()
         still = torch.zeros(rows, 3, dtype=torch.float64)
         right = torch.zeros(rows, dtype=torch.bool)
@@ -222,11 +235,6 @@ class LandmarkRig:
         return -_SKEW.to(self.dtype)
 
     @functools.cached_property
-    def prior_matrix(self) -> Tensor:
-        """[21, 21] the inverse covariance of natural poses."""
-        return self.prior_scale.mT @ self.prior_scale
-
-    @functools.cached_property
     def _chain(self) -> Tensor:
         """[5, 6, 21] turns by angles."""
         return self.turn_of_angle.T.reshape(5, TURNS, ANGLES).contiguous()
@@ -245,19 +253,24 @@ class LandmarkRig:
 
 # The wrist is in every finger; the first one's is taken.
 _ORDER = [4] + [5 * finger + joint for finger in range(5) for joint in range(4)]
-_IDENTITY = torch.eye(3, dtype=torch.float64)
 # vector @ _SKEW is its cross product matrix, flat.
 _SKEW = torch.tensor(
     [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.float64
 )
 
 
+@functools.lru_cache(maxsize=4)
+def _rotation_constants(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return torch.eye(3, dtype=dtype), _SKEW.to(dtype)
+
+
 def rotation_of(vector: Tensor) -> Tensor:
     """[R, 3] rotation vectors to [R, 3, 3], with few operations (no gradient is needed at zero)."""
-    skew = (vector @ _SKEW.to(vector)).view(-1, 3, 3)
-    angle = vector.norm(dim=1).clamp_min(1e-12)[:, None, None]
-    half = (angle / 2).sin() / angle
-    return _IDENTITY.to(vector) + angle.sin() / angle * skew + 2 * half * half * (skew @ skew)
+    identity, cross = _rotation_constants(vector.dtype)
+    skew = (vector @ cross).view(-1, 3, 3)
+    half = vector.norm(dim=1)[:, None, None] * (0.5 / math.pi)
+    # (1 - cos a) / a^2 = sinc(a / 2)^2 / 2
+    return identity + half.mul(2).sinc() * skew + half.sinc().square() * 0.5 * (skew @ skew)
 
 
 @functools.lru_cache(maxsize=8)
@@ -267,10 +280,11 @@ def landmark_rig(model: HandModel, dtype: torch.dtype = torch.float32, calibrate
         model = model.to("cpu", torch.float64)
         to_turns, at_zero, axes, turns = _turns(model)
         arms, palm_arms, palm = _arms(model, calibrated)
-        mean, scale = _natural_poses()
+        natural = torch.cat([_natural_poses()[0], torch.zeros(model.shape_count, dtype=torch.float64)])
+        stiffness = torch.block_diag(_natural_poses()[1], torch.eye(model.shape_count, dtype=torch.float64))
         bound = torch.full((model.shape_count,), SHAPE_LIMIT, dtype=torch.float64)
         limits = torch.stack([torch.cat([LIMITS[:, 0], -bound]), torch.cat([LIMITS[:, 1], bound])])
-        parts = (limits, mean, scale, to_turns, at_zero, axes, turns, arms, palm_arms, palm)
+        parts = (limits, natural, stiffness, to_turns, at_zero, axes, turns, arms, palm_arms, palm)
         return LandmarkRig(model, calibrated, *(part.to(dtype) for part in parts))
 
 
@@ -340,8 +354,8 @@ def _tip_weights(model: HandModel, finger: int) -> list[float]:
 
 @functools.lru_cache(maxsize=1)
 def _natural_poses() -> tuple[Tensor, Tensor]:
-    """Mean and whitening of natural poses, from the sampler of plausible hands (its own seed, nothing global)."""
+    """Mean and inverse covariance of natural poses, from the sampler of plausible hands (its own seed)."""
     angles = sample_angles(2048, torch.Generator().manual_seed(20250304)).double()
     mean = angles.mean(dim=0)
     spread = angles.T.cov() + torch.eye(ANGLES, dtype=torch.float64) * 0.06**2  # no direction is quite forbidden
-    return mean, torch.linalg.inv(torch.linalg.cholesky(spread))
+    return mean, torch.linalg.inv(spread)

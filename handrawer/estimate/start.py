@@ -36,8 +36,7 @@ def starts_from_world(rig: LandmarkRig, flat: Tensor, world: Tensor, weight: Ten
     rest = _template_points(rig)[0]
     turn = kabsch(rest[PALM], world[:, PALM], _palm_weight(weight))
     angles = _angles_of_bones(rig, world @ turn)
-    shape = torch.zeros(len(flat), rig.shapes, dtype=rig.dtype)
-    state = rig.within_limits(State(angles, shape, turn, torch.zeros(len(flat), 3, dtype=rig.dtype)))
+    state = rig.within_limits(_state(rig, angles, turn))
     return _placed(rig, state, flat, weight)
 
 
@@ -66,9 +65,13 @@ def starts_from_picture(rig: LandmarkRig, flat: Tensor, weight: Tensor, count: i
     zero = torch.zeros(len(hand), dtype=rig.dtype)
     about = axis_angle_to_matrix(torch.stack([zero, zero, roll[hand, grid]], dim=-1))
     orientation = about @ _orientation_grid().to(rig.dtype)[grid]
-    shape = torch.zeros(len(hand), rig.shapes, dtype=rig.dtype)
-    state = State(angles, shape, orientation, torch.zeros(len(hand), 3, dtype=rig.dtype))
-    return _placed(rig, state, flat[hand], weight[hand])
+    return _placed(rig, _state(rig, angles, orientation), flat[hand], weight[hand])
+
+
+def _state(rig: LandmarkRig, angles: Tensor, orientation: Tensor) -> State:
+    """Of the mean shape, somewhere."""
+    form = torch.cat([angles, rig.natural[ANGLES:].expand(len(angles), rig.shapes)], dim=1)
+    return State(form, orientation.expand(len(angles), 3, 3), torch.zeros(len(angles), 3, dtype=rig.dtype))
 
 
 def _palm_weight(weight: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ def _placed(rig: LandmarkRig, state: State, flat: Tensor, weight: Tensor) -> Sta
     )
     depth = (spread / wanted.clamp_min(1e-9)).clamp(*DEPTH_RANGE)
     place = torch.cat([target - middle / depth[:, None], depth.log()[:, None]], dim=1)
-    return State(state.angles, state.shape, state.orientation, place)
+    return State(state.form, state.orientation, place)
 
 
 def _angles_of_bones(rig: LandmarkRig, points: Tensor) -> Tensor:
@@ -103,14 +106,9 @@ def _angles_of_bones(rig: LandmarkRig, points: Tensor) -> Tensor:
     side, forward = torch.linalg.cross(second, along), torch.linalg.cross(first, along)
     ahead, out, up = ((bones[:, :, 0] * axis).sum(dim=-1) for axis in (along, forward, side))
     flexion, abduction = torch.atan2(out, ahead), torch.atan2(up, torch.hypot(ahead, out))
-    angles = rig.prior_mean.expand(len(points), ANGLES).clone()
+    angles = rig.natural[:ANGLES].expand(len(points), ANGLES).clone()
     angles[:, _FLEXION], angles[:, _ABDUCTION] = flexion, abduction
-    state = State(
-        angles,
-        torch.zeros(len(points), rig.shapes, dtype=rig.dtype),
-        torch.eye(3, dtype=rig.dtype).expand(len(points), 3, 3),
-        torch.zeros(len(points), 3, dtype=rig.dtype),
-    )
+    state = _state(rig, angles, torch.eye(3, dtype=rig.dtype))
     hinge = (rig.rotations(state)[1][:, :, 3] @ rig.axes[:, 3, :, None])[..., 0]
     angles[:, _MIDDLE] = _bend(hinge, bones[:, :, 0], bones[:, :, 1])
     angles[:, _LAST] = _bend(hinge, bones[:, :, 1], bones[:, :, 2])
@@ -131,17 +129,13 @@ def _bend(axis: Tensor, before: Tensor, after: Tensor) -> Tensor:
 def _templates(rig: LandmarkRig) -> Tensor:
     """[K, 21] angles: the natural mean and the gestures."""
     gestures = torch.stack([gesture_angles(name) for name in GESTURES]).to(rig.dtype)
-    return torch.cat([rig.prior_mean[None], gestures])
+    return torch.cat([rig.natural[None, :ANGLES], gestures])
 
 
 @functools.lru_cache(maxsize=8)
 def _template_points(rig: LandmarkRig) -> Tensor:
     """[K, 21, 3] landmarks of the templates at the identity orientation, about their middle."""
-    templates = _templates(rig)
-    count = len(templates)
-    shape, identity = torch.zeros(count, rig.shapes, dtype=rig.dtype), torch.eye(3, dtype=rig.dtype)
-    state = State(templates, shape, identity.expand(count, 3, 3), torch.zeros(count, 3, dtype=rig.dtype))
-    return rig.points(state)[0]
+    return rig.points(_state(rig, _templates(rig), torch.eye(3, dtype=rig.dtype)))[0]
 
 
 @functools.lru_cache(maxsize=8)
