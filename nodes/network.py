@@ -149,7 +149,8 @@ class Features:
         """
         name = (height, width, None if text is None else text_key(text), view)
         if name not in self._maps:
-            check_shape(view.sizes(self.sizes), height, width)
+            mm.throw_exception_if_processing_interrupted()
+            check_shape(view.sizes(self.sizes), height, width, view.crop is not None)
             self._maps[name] = self._make(height, width, text, view)
         self._maps.move_to_end(name)
         while len(self._maps) > 1 and sum(maps.bytes for maps in self._maps.values()) > KEPT_BYTES:
@@ -172,20 +173,31 @@ def text_key(text: Tensor) -> TextKey:
     return tuple(text.shape), hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def check_shape(sizes: tuple[tuple[int, int], ...], height: int, width: int) -> None:
+def check_shape(sizes: tuple[tuple[int, int], ...], height: int, width: int, crop: bool = False) -> None:
     """Refuse to stretch hands: the latent must have the shape of the pictures that they lie in.
 
+    Args:
+        sizes: (width, height) of the pictures in pixels.
+        height, width: of the latent in cells.
+        crop: whether the pictures are a part that was chosen on the apply node.
+
     Raises:
-        ValueError: naming both and the node that helps.
+        ValueError: naming both and what helps.
     """
     for w, h in sizes:
         scale = (width * height / (w * h)) ** 0.5  # latent cells a pixel; sides are rounded to whole cells
-        if abs(scale * w - width) > max(1.0, 0.02 * width) or abs(scale * h - height) > max(1.0, 0.02 * height):
+        if abs(scale * w - width) <= max(1.0, 0.02 * width) and abs(scale * h - height) <= max(1.0, 0.02 * height):
+            continue
+        if crop:
             raise ValueError(
-                f"features: the hands lie in a picture of {w} x {h} pixels, but the latent has the shape "
-                f"{width} x {height}; put Place Hands before Encode Hands and give it the width and height of the "
-                "picture that you make."
+                f"crop_width: the part of the hands' picture has {w} x {h} pixels, but the latent has the shape "
+                f"{width} x {height}; give a part of the shape that this model draws."
             )
+        raise ValueError(
+            f"features: the hands lie in a picture of {w} x {h} pixels, but the latent has the shape "
+            f"{width} x {height}; put Place Hands before Encode Hands and give it the width and height of the "
+            "picture that you make."
+        )
 
 
 def load_network(path: str | Path) -> Network:
@@ -217,9 +229,12 @@ def encode(network: Network, hands: Hands) -> Features:
     config = network.adapter.config
     model = hand_model(config.hand_model)
     mm.load_models_gpu([network.patcher], force_full_load=True)
+    device = network.patcher.load_device
+    # Drawing needs the minimum of 64-bit integers, which Apple's GPUs do not have.
+    drawn_on = torch.device("cpu") if mm.is_device_mps(device) else device
     # Outside the host's inference mode: the hand model is kept once loaded, and estimating needs gradients through it.
     with torch.inference_mode(False):
-        inputs = hand_inputs(hands, model, raster=config.raster, device=network.patcher.load_device)
+        inputs = hand_inputs(hands, model, raster=config.raster, device=drawn_on).to(device)
     return Features(network, hands, network.adapter.encode(inputs).to(mm.intermediate_device()))
 
 

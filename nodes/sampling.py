@@ -94,6 +94,7 @@ class Run:
     def text_key(self, text: Tensor) -> TextKey:
         """The text's key; the text is kept, so that its id stays its own."""
         if id(text) not in self.texts:
+            forget(self.texts)
             self.texts[id(text)] = (text, text_key(text))
         return self.texts[id(text)][1]
 
@@ -102,6 +103,7 @@ class Run:
         if text is None or text.shape[0] == 1:
             return [text]
         if id(text) not in self.split:
+            forget(self.split)
             self.split[id(text)] = (text, list(text.split(1)))
         return list(self.split[id(text)][1])
 
@@ -109,6 +111,12 @@ class Run:
         if sentence not in self.warned:
             self.warned.add(sentence)
             notes.tell(self.key, sentence)
+
+
+def forget(known: dict, most: int = 64) -> None:
+    """Make room for one more: context windows cut the texts of a batch anew for every call."""
+    while len(known) >= most:
+        del known[next(iter(known))]
 
 
 @dataclass(frozen=True)

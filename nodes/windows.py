@@ -115,7 +115,7 @@ def window(whole: Tensor, row: Row, rows: CallRows, level: int, size: torch.Size
     )
     grid = torch.stack([x[None, :].expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)
     # float32: half precision cannot tell neighbouring cells of a large map apart
-    sampled = grid_sample(whole[None].float(), grid[None], mode="bilinear", padding_mode="border", align_corners=True)
+    sampled = grid_sample(whole[None].float(), grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)
     return sampled[0].to(whole)
 
 
@@ -129,7 +129,7 @@ def axis(start: float, length: int, usual: int, cells: int, like: Tensor) -> Ten
     """
     step = usual / length
     index = start + (torch.arange(length, device=like.device, dtype=torch.float32) + 0.5) * step - 0.5
-    return index * 2 / max(cells - 1, 1) - 1
+    return (index * 2 / max(cells - 1, 1) - 1).clamp(-1, 1)  # beyond the edge as at the edge; MPS has no such padding
 
 
 def mask_map(whole: Tensor, mask: Tensor, level: int, height: int, width: int) -> Tensor:

@@ -229,7 +229,7 @@ WRONG = {
     "another shape": (with_hands_of_another_shape, r"^features: .*Place Hands"),
     "weights that are words": (with_advanced(hand_weights="one"), r"^hand_weights: 'one' is not understood"),
     "half a crop": (with_advanced(crop_width=5), r"^crop_width: .*leave all four 0"),
-    "crop of another shape": (with_advanced(crop_width=64, crop_height=8), r"^features: .* 64 x 8 pixels"),
+    "crop of another shape": (with_advanced(crop_width=64, crop_height=8), r"^crop_width: the part .*64 x 8 pixels"),
 }
 
 

@@ -70,6 +70,16 @@ def test_maps_live_for_one_run_and_features_keep_what_they_may(sd15: Canvas, nod
     assert features.maps(9, 14, texts[2]) is made[2] and features.maps(9, 14, texts[0]) is not made[0]
 
 
+def test_a_long_run_forgets_texts_that_are_cut_anew_for_every_call(nodes):
+    run = nodes("sampling").Run("1")
+    for i in range(200):
+        batch = torch.full((2, 3, 4), float(i))
+        assert [run.text_key(text)[0] for text in run.rows(batch)] == [(1, 3, 4)] * 2
+    assert len(run.texts) <= 64 and len(run.split) <= 64
+    kept = torch.zeros(1, 3, 4)
+    assert run.text_key(kept) == run.text_key(kept) != run.text_key(kept + 1)
+
+
 def test_an_interrupt_and_an_error_leave_the_model_clean(sd15: Canvas, features, text):
     import comfy.model_management as mm
 
