@@ -11,7 +11,7 @@ from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
 from .advanced import HanDrawerApplyAdvanced
 from .batches import HanDrawerHandsFromBatch
 from .card import HanDrawerFileCard
-from .estimate import HanDrawerEstimateHands
+from .estimate import HanDrawerEstimateHands, HanDrawerEstimateHandsAdvanced
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
 from .mano import HanDrawerConvertHands, HanDrawerLoadHandModel
@@ -24,6 +24,7 @@ from .video import HanDrawerSmoothHands
 NODES: list[type[io.ComfyNode]] = [
     HanDrawerExamplePicture,
     HanDrawerEstimateHands,
+    HanDrawerEstimateHandsAdvanced,
     HanDrawerGesture,
     HanDrawerPlaceHands,
     HanDrawerRenderHands,

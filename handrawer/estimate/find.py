@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+THOROUGHNESS = ("fast", "balanced", "thorough")
 SMALL_SIDE = 256  # pixels; smaller pictures are enlarged to this, the networks look at crops of 192 and 224
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .find import SMALL_SIDE, Landmarks, resized
+from .find import SMALL_SIDE, THOROUGHNESS, Landmarks, resized
 from .merge import extents
-from .search import THOROUGHNESS, Search
+from .search import Search
 
 __all__ = ["BACKENDS", "THOROUGHNESS", "LandmarkDetector", "Landmarks"]
 

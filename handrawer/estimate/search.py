@@ -19,8 +19,6 @@ from .looks import Looks, find_palms, look_at_hands
 from .merge import SAME_HAND, apart, distinct, distinct_regions, extents, fragments
 from .regions import Pyramid
 
-THOROUGHNESS = ("fast", "balanced", "thorough")
-
 # dx, dy (shares of the side), scale, turn (radians), mirrored
 AGAIN = (
     (0.0, 0.0, 1.0, 0.0, False),
@@ -86,7 +84,7 @@ class Search:
     """How to look.
 
     Attributes:
-        thoroughness: one of ``THOROUGHNESS``.
+        thoroughness: one of ``find.THOROUGHNESS``.
         presence: 0 to 1, how sure the landmark network must be of seeing a hand.
         palm: 0 to 1, how sure the palm detector must be.
     """
