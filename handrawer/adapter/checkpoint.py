@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .config import FORMAT_VERSION, AdapterMetadata, HanDrawerConfig
 from .handrawer import HanDrawer
+from .storage import CastingLayers, store_as
 from .unet import INSTEAD, SUPPORTED, UNetDescription
 
 FORMAT = "handrawer"
@@ -116,20 +117,23 @@ def read_header(path: str | os.PathLike[str]) -> tuple[AdapterMetadata, dict[str
     return _parse(path, strings), stored
 
 
-def load(path: str | os.PathLike[str], *, operations: Any = nn) -> HanDrawer:
-    """Read a HanDrawer file: the adapter on the CPU in float32, ready for use (`eval`), its `metadata` set.
+def load(path: str | os.PathLike[str], *, operations: Any = None, dtype: torch.dtype = torch.float32) -> HanDrawer:
+    """Read a HanDrawer file: the adapter on the CPU, ready for use (`eval`), its `metadata` set.
 
-    operations as for HanDrawer. Raises CheckpointError if the file is missing, damaged, not a HanDrawer file, of a
-    newer format, or its tensors do not match its own configuration or are not finite.
+    operations as for HanDrawer, default torch.nn. dtype is the type that its matrices are kept in (see storage.py):
+    with another than float32 they are cast where they are used and computing stays in float32, or follows autocast.
+    Raises CheckpointError if the file is missing, damaged, not a HanDrawer file, of a newer format, or its tensors do
+    not match its own configuration or are not finite.
     """
     path = Path(path)
     strings, tensors, _ = _read(path, tensors=True)
     metadata = _parse(path, strings)
     _check_tensors(path, _shapes(path, metadata.config), tensors)
-    adapter = HanDrawer(metadata.config, operations)
+    casting = dtype != torch.float32
+    adapter = HanDrawer(metadata.config, operations or (CastingLayers if casting else nn))
     adapter.load_state_dict(tensors)
     adapter.metadata = metadata
-    return adapter.eval()
+    return (store_as(adapter, dtype) if casting else adapter).eval()
 
 
 def _read(path: Path, tensors: bool) -> tuple[dict[str, str], dict[str, Tensor], dict[str, Stored]]:

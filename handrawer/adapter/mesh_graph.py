@@ -49,7 +49,7 @@ def topology_hash(model: HandModel) -> str:
 
 def bone_length(model: HandModel) -> float:
     """Metres from the wrist to the middle finger's base at rest, the unit of the adapter's lengths."""
-    return float(model.joint_template[RIG_JOINT_NAMES.index("middle_mcp")].double().norm())
+    return float(model.joint_template[RIG_JOINT_NAMES.index("middle_mcp")].detach().cpu().double().norm())
 
 
 class _Identity:
