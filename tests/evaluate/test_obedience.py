@@ -1,11 +1,17 @@
 import torch
 
-from handrawer.evaluate.obedience import Answers, Examiner, border_colour, gesture_shapes, plain_scenes, shape_vector
+from handrawer.evaluate.obedience import (
+    Answers,
+    Examiner,
+    Reader,
+    border_colour,
+    colour_features,
+    plain_scenes,
+    renders,
+    shape_vector,
+)
 from handrawer.hand.hands import make_hand
 from handrawer.hand.model import load_open_hand
-from handrawer.mini.picture import draw_pictures, make_skin
-from handrawer.mini.scene import scene_hands
-from handrawer.render.maps import render_hands
 
 
 def test_a_shape_does_not_change_with_place_turn_and_size():
@@ -14,29 +20,43 @@ def test_a_shape_does_not_change_with_place_turn_and_size():
     assert torch.allclose(shape_vector(hand.joints), shape_vector(turned.joints * 3 + 5), atol=1e-4)
 
 
-def test_gestures_have_different_shapes():
-    names, shapes = gesture_shapes(load_open_hand())
-    apart = torch.cdist(shapes, shapes).fill_diagonal_(1.0)
-    assert len(names) >= 12 and float(apart.min()) > 0.01
-
-
 def test_the_border_is_read_beside_the_hand():
-    picture, mask = torch.zeros(64, 64, 3), torch.zeros(64, 64)
-    picture[:, :30] = 1.0
-    mask[:, :40] = 1.0
-    assert torch.equal(border_colour(picture, mask), torch.zeros(3))
+    picture = torch.zeros(64, 64, 3)
+    picture[:, :24] = torch.tensor([0.9, 0.7, 0.6])
+    assert torch.equal(border_colour(picture, torch.tensor([0.9, 0.7, 0.6])), torch.zeros(3))
+
+
+def test_a_reader_learns_what_can_be_told():
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(400, 12, generator=generator)
+    alone = (features[:, 9] > 0).long()
+    together = (features[:, 0] * features[:, 1] > 0).long()
+
+    def right(labels: torch.Tensor, paired: int) -> int:
+        reader = Reader(features[:300], labels[:300], 2, paired)
+        return sum(reader(f) == int(y) for f, y in zip(features[300:], labels[300:], strict=True))
+
+    assert right(alone, 0) > 85 and right(together, 2) > 68 and right(together, 0) < 62
+
+
+def test_light_from_the_left_runs_down_to_the_right():
+    points = torch.rand(21, 2, generator=torch.Generator().manual_seed(2)) * 0.6 + 0.2
+    shade = torch.linspace(0.9, 0.2, 128)[None, :, None].expand(128, 128, 3)
+    across, down = colour_features(shade, points, "right")[6:8].tolist()
+    assert across < -0.1 and abs(down) < 0.05
 
 
 def test_renders_are_recognised_and_swapped_ones_are_not():
     model = load_open_hand()
-    scene = plain_scenes(24, model)
-    truth = draw_pictures(scene, model, make_skin(model), seed=1).permute(0, 2, 3, 1)
-    masks = render_hands(scene_hands(scene, model), 256, 256).mask
-    examiner = Examiner(truth, masks, scene.captions(), model)
-    right = examiner.examine(truth, True)
-    assert right.right["background"] >= 22 and right.right["skin"] >= 12
-    wrong = examiner.examine(truth.roll(1, 0), False)
-    assert wrong.right["background"] < 12
+    scene = plain_scenes(72, model)
+    truth, captions = renders(scene, model, 2000), scene.captions()
+    examiner = Examiner(truth[:48], captions[:48])
+    right = examiner.examine(truth[48:], captions[48:])
+    assert right.right["found"] >= 18 and right.right["gesture"] >= 0.5 * right.asked["gesture"]
+    assert right.right["background"] >= 0.5 * right.asked["background"]
+    wrong = examiner.examine(truth[48:], captions[24:48])
+    assert wrong.right["gesture"] < 0.3 * wrong.asked["gesture"]
+    assert wrong.right["background"] < 0.4 * wrong.asked["background"]
 
 
 def test_answers_say_of_how_many():
