@@ -218,8 +218,8 @@ def obedience(count: int, weights: Path, learn: int = READER_SCENES) -> str:
         "# Does the small model draw what its prompt names?\n\n"
         f"Made by `python -m handrawer.evaluate.obedience`: {count} held-out scenes (seed {SEED}), named gestures, "
         f"palm or back to the camera, {STEPS} steps, torch {torch.__version__} on a CPU; the readers learned from "
-        f"{learn} renders of other scenes (seed {READER_SEED}). Share of pictures that show what was named, of how many "
-        "could be asked: those in which the detector finds a hand.\n\n" + "\n".join(lines) + "\n"
+        f"{learn} renders of other scenes (seed {READER_SEED}). Share of pictures that show what was named, of how "
+        "many could be asked: those in which the detector finds a hand.\n\n" + "\n".join(lines) + "\n"
     )
 
 
