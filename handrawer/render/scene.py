@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..hand.camera import project
-from ..hand.hands import Frame, Hand, Hands, known_model
-from ..hand.model import HandModel
+from ..hand.hands import Frame, Hand, Hands
+from ..hand.model import HandModel, known_model
 from .faces import winding
 from .outline import Edges, closed_faces, join_edges
 
