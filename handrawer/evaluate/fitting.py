@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..estimate.doubt import fit_judged
 from ..estimate.fit import JOINTS, MEDIAPIPE, Source, fit_landmarks
+from ..estimate.landmarks import THOROUGHNESS
 from ..hand.model import load_open_hand
 from .fitting_pictures import measure_pictures
 from .known_hands import HEIGHT, WIDTH, Errors, Known, disturbed, errors_of, random_hands, viewed_gestures
@@ -112,7 +113,7 @@ def judged_views(known: Known, source: Source, *, in_3d: bool, told: bool) -> tu
     return judged.facing * known.facing > 0, side, torch.tensor(judged.unsure)
 
 
-def report(out: Path, count: int, pictures: int) -> str:
+def report(out: Path, count: int, pictures: int, thoroughness: str = "balanced") -> str:
     """Measure and write ``report.md`` (and pictures) into the folder ``out``; gives the text."""
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -120,8 +121,8 @@ def report(out: Path, count: int, pictures: int) -> str:
     machine = f"torch {torch.__version__}, {platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
     parts = [
         "# How well the hand model fits",
-        f"Made by `python -m handrawer.evaluate.fitting --count {count} --pictures {pictures}`; {machine}; seed "
-        f"{SEED}.",
+        f"Made by `python -m handrawer.evaluate.fitting --count {count} --pictures {pictures} --thoroughness "
+        f"{thoroughness}`; {machine}; seed {SEED}.",
         f"## Landmarks of {count} random hands",
         "Plausible random poses and shapes of the open hand, both sides, seen from anywhere, at 0.5 to 1.5 m. Lengths "
         "are for a hand of 190 mm, wrist to middle fingertip. *Disturbed*: noise of 2 % of the hand's box (of its size "
@@ -134,7 +135,7 @@ def report(out: Path, count: int, pictures: int) -> str:
         views_table(known),
     ]
     if pictures:
-        parts += measure_pictures(out, pictures, SEED)
+        parts += measure_pictures(out, pictures, SEED, thoroughness)
     text = "\n\n".join(parts) + "\n"
     (out / "report.md").write_text(text, encoding="utf-8")
     log.info("%.0f s", time.monotonic() - started)
@@ -147,9 +148,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/fitting"))
     parser.add_argument("--count", type=int, default=2000, help="random hands (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=500, help="rendered pictures (default: %(default)s)")
+    parser.add_argument("--thoroughness", default="balanced", choices=THOROUGHNESS, help="of the detection")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.info(report(arguments.out, arguments.count, arguments.pictures))
+    log.info(report(arguments.out, arguments.count, arguments.pictures, arguments.thoroughness))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Seen:
         return self.hand is not None and self.hand.unsure
 
 
-def look_at_pictures(count: int, seed: int, estimate: Callable[..., Hands] = estimate_hands) -> list[Seen]:
+def look_at_pictures(count: int, seed: int, thoroughness: str) -> list[Seen]:
     """``count`` drawn pictures of one hand each, and what the estimate makes of them."""
     model = load_open_hand()
     skin = make_skin(model)
@@ -69,7 +69,8 @@ def look_at_pictures(count: int, seed: int, estimate: Callable[..., Hands] = est
         pictures = draw_pictures(scene, model, skin, size=SIZE).permute(0, 2, 3, 1).contiguous()
         for i, picture in enumerate(pictures):
             # The camera is given, so that depth is not judged by a guess of the lens.
-            frame = estimate(picture[None], camera=Camera(float(scene.focal[i])), thorough=False).frames[0]
+            camera = Camera(float(scene.focal[i]))
+            frame = estimate_hands(picture[None], camera=camera, thoroughness=thoroughness).frames[0]
             seen.append(_seen(scene, i, picture, frame))
     return seen
 
@@ -136,14 +137,14 @@ def table_by(seen: list[Seen], key: Callable[[Seen], str], title: str) -> str:
     return "\n".join(lines)
 
 
-def measure_pictures(out: Path, count: int, seed: int) -> list[str]:
+def measure_pictures(out: Path, count: int, seed: int, thoroughness: str) -> list[str]:
     """The report's parts about pictures; the worst cases are drawn into ``out``."""
-    seen = look_at_pictures(count, seed)
+    seen = look_at_pictures(count, seed, thoroughness)
     _draw_worst(seen, out / "worst.png")
     return [
         f"## {count} pictures",
         f"Synthetic pictures of {SIZE} x {SIZE} pixels (the project's own generator, seed {seed}, which neither the "
-        "calibration nor the rule of doubt has seen), one plain look of the detector, the picture's own camera. "
+        f"calibration nor the rule of doubt has seen), `{thoroughness}` detection, the picture's own camera. "
         "Lengths as above, joints of the rig. A hand counts as found if the joints lie within 40 % of its size on "
         "average.",
         table_by(seen, lambda s: s.view, "view"),
