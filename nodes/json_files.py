@@ -52,12 +52,14 @@ def content_mark(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 
-def write_beside(prefix: str, text: str, width: int, height: int) -> str:
+def write_beside(prefix: str, content: str | bytes, width: int, height: int, suffix: str = ".json") -> str:
     """Write a file of the next free number into the host's output folder, as its own nodes number pictures.
 
     Args:
         prefix: name, with folders and the host's %date% words if wanted.
+        content: text is written as UTF-8.
         width, height: what %width% and %height% stand for.
+        suffix: how the file's name ends.
 
     Returns:
         The file's name below the output folder.
@@ -71,10 +73,10 @@ def write_beside(prefix: str, text: str, width: int, height: int) -> str:
         raise ValueError(f"{prefix!r} is no name of a file in ComfyUI's output folder; write one like hands/mine.")
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, output, width, height)
     while True:
-        path = Path(folder) / f"{name}_{counter:05}_.json"
+        path = Path(folder) / f"{name}_{counter:05}_{suffix}"
         try:
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with path.open("xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             return path.relative_to(Path(output)).as_posix()
         except FileExistsError:  # another queue took the number
             counter += 1
