@@ -12,6 +12,7 @@ from .advanced import HanDrawerApplyAdvanced
 from .batches import HanDrawerHandsFromBatch
 from .card import HanDrawerFileCard
 from .estimate import HanDrawerEstimateHands, HanDrawerEstimateHandsAdvanced
+from .exporting import HanDrawerExportMesh
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
 from .mano import HanDrawerConvertHands, HanDrawerLoadHandModel
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerPlaceHands,
     HanDrawerRenderHands,
     HanDrawerHandMask,
+    HanDrawerExportMesh,
     HanDrawerLoadMini,
     HanDrawerLoad,
     HanDrawerEncodeHands,
