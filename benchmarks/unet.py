@@ -39,6 +39,7 @@ from handrawer.render.maps import render_layers  # noqa: E402
 
 GESTURES = ("open", "fist", "peace", "ok", "point", "relaxed", "rock", "three")
 VARIANTS = ("bare", "HanDrawer", "ControlNet", "T2I-Adapter")
+SECTIONS = ("check", "steps", "before", "hands", "sizes", "operations", "memory")
 MIB = 2**20
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UNETS: dict[str, dict[str, Any]] = {
@@ -621,27 +622,30 @@ def section(report: Report, name: str, function: Callable[[], None]) -> bool:
     return True
 
 
-def measure(setting: Setting, report: Report, out: Path | None) -> bool:
-    """All sections of a base; the report is written after each. True if none failed."""
+def measure(setting: Setting, report: Report, out: Path | None, only: list[str] | None = None) -> bool:
+    """The sections of a base, all or those named; the report is written after each. True if none failed."""
     dtype = str(setting.dtype).removeprefix("torch.")
     report.say(f"## {TITLES[setting.base]}, {dtype}", "", versions(setting.device), "")
     held: list[Bench] = []
-    good = section(report, "Networks", lambda: held.append(Bench(setting, report)))
+    good = section(report, "networks", lambda: held.append(Bench(setting, report)))
     if not good:
         return False
     bench = held[0]
-    parts = [
-        ("Check", bench.check),
-        ("The other networks", bench.add_others),
-        ("Steps", bench.steps),
-        ("Before the first step", bench.before),
-        ("Number of hands", bench.many_hands),
-        ("Letting the other networks go", bench.remove_others),
-        ("Size of the picture", bench.picture_sizes),
-        ("Operations", bench.operations),
-        ("Peak memory", bench.memory),  # the last: on the CPU it lets the UNet go
-    ]
-    for name, function in parts:
+    parts = {
+        "check": bench.check,
+        "others": bench.add_others,
+        "steps": bench.steps,
+        "before": bench.before,
+        "hands": bench.many_hands,
+        "alone": bench.remove_others,
+        "sizes": bench.picture_sizes,
+        "operations": bench.operations,
+        "memory": bench.memory,  # the last: on the CPU it lets the UNet go
+    }
+    if only is not None:
+        with_others = {"others", "alone"} if {"steps", "before"} & set(only) else set()
+        parts = {name: function for name, function in parts.items() if name in {*only, *with_others}}
+    for name, function in parts.items():
         good = section(report, name, function) and good
         report.write(out)
     held.clear()
@@ -675,6 +679,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often each variant is timed (default: 15 on a GPU, else 3)")
     parser.add_argument("--sizes", type=int, nargs="+", help="pixels along the sides of the pictures")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some of the sections")
     parser.add_argument("--out", type=Path, help="folder for unet.md and unet.json")
     parser.add_argument("--peak", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args(words)
@@ -712,7 +717,7 @@ def main() -> int:
     report = Report()
     report.say("# What HanDrawer costs", "", "Random weights; medians; all variants of a table measured in turn.", "")
     start = time.perf_counter()
-    good = [measure(setting, report, arguments.out) for setting in settings(arguments)]
+    good = [measure(setting, report, arguments.out, arguments.only) for setting in settings(arguments)]
     report.say(f"The whole run took {time.perf_counter() - start:.0f} s.")
     report.write(arguments.out)
     return 0 if all(good) else 1
