@@ -129,13 +129,13 @@ def minimise(
     result, losses = state, None
     rows = torch.arange(len(state.form))
     loss, gradient, matrix = problem.normal_equations(state, cauchy)
-    damping = torch.full_like(loss, 1e-2)
+    damping, done = torch.full_like(loss, 1e-2), torch.zeros_like(loss, dtype=torch.bool)
     for _ in range(iterations):
         step = _step(gradient, matrix, problem.held(state, gradient), damping)
         trial = problem.rig.within_limits(state.moved(step))
         trial_loss, trial_gradient, trial_matrix = problem.normal_equations(trial, cauchy)
-        better = trial_loss < loss  # not where the step is not a number
-        done = (better & (loss - trial_loss < converged * loss)) | (damping > MOST_DAMPING)
+        better = (trial_loss < loss) & ~done  # not where the step is not a number; a row that rests stays as it is
+        done = done | (better & (loss - trial_loss < converged * loss)) | (damping > MOST_DAMPING)
         if bool(better.all()):
             state, loss, gradient, matrix = trial, trial_loss, trial_gradient, trial_matrix
         else:
@@ -155,7 +155,7 @@ def minimise(
                 losses[rows] = loss
             active = torch.nonzero(~done)[:, 0]
             problem, rows, state, loss = problem[active], rows[active], state[active], loss[active]
-            gradient, matrix, damping = gradient[active], matrix[active], damping[active]
+            gradient, matrix, damping, done = gradient[active], matrix[active], damping[active], done[active]
     if losses is None:
         return state, loss
     result.put(rows, state)

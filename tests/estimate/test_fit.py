@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrawer.estimate.calibration import mediapipe_points, mediapipe_points_2d
-from handrawer.estimate.fit import fit_hands, fit_landmarks
+from handrawer.estimate.fit import JOINTS, MEDIAPIPE, fit_hands, fit_landmarks
 from handrawer.estimate.rig import SHAPE_LIMIT
 from handrawer.estimate.start import kabsch
+from handrawer.evaluate.fitting import fit_known
+from handrawer.evaluate.known_hands import random_hands
 from handrawer.hand.anatomy import LIMITS, rotations_to_angles, sample_angles
 from handrawer.hand.camera import Camera
 from handrawer.hand.hands import make_hand, orientation_from_degrees
@@ -206,3 +208,73 @@ def test_weights_are_shares(weights):
     points, _ = landmarks([random_hand(1, "left")])
     with pytest.raises(ValueError, match=r"from 0 to 1 of shape \(1, 21\)"):
         fit_landmarks(MODEL, points, 640, 480, ["left"], weights=weights)
+
+
+# What the issue asks of the fit, on a smaller sample than `python -m handrawer.evaluate.fitting` takes.
+
+
+@pytest.fixture(scope="module")
+def known():
+    return random_hands(150, 7)
+
+
+def test_exact_joints_of_known_thickness_give_the_mesh(known):
+    errors = fit_known(known, JOINTS, in_3d=True, thickness=True)
+    assert float(errors.aligned.mean()) < 0.2, "millimetres at 190 mm; the issue asks for 2"
+    assert float(errors.rooted.mean()) < 0.4, "the issue asks for 4"
+    assert not bool(errors.wrong_way.any()) and bool(errors.facing.all()) and bool(errors.within.all())
+
+
+def test_exact_joints_in_2d_are_met_in_the_picture(known):
+    errors = fit_known(known, JOINTS, in_3d=False)
+    assert float(errors.residual.mean()) < 0.002 and float(errors.residual.quantile(0.95)) < 0.005
+    assert float(errors.aligned.mean()) < 3 and float(errors.wrong_way.double().mean()) < 0.03
+    assert float(errors.facing.double().mean()) >= 0.98
+
+
+@pytest.mark.parametrize("in_3d", [True, False])
+def test_noise_and_a_wrong_landmark_leave_a_possible_hand(known, in_3d):
+    errors = fit_known(known, MEDIAPIPE, in_3d=in_3d, noise_seed=1)
+    assert bool(errors.within.all())
+    assert float(errors.aligned.mean()) < (5 if in_3d else 7), "millimetres; the landmarks are 3.8 off on average"
+
+
+def test_the_wrong_landmark_is_the_one_that_is_not_believed():
+    hand = random_hand(3, "right")
+    points, world = landmarks([hand])
+    points[0, 8] += 0.2
+    (fitted,) = fit_hands(MODEL, points, 640, 480, ["right"], world)
+    assert fitted.joint_confidence is not None and fitted.joint_residual is not None
+    assert int(fitted.joint_residual.argmax()) == int(fitted.joint_confidence.argmin()) == 8
+    others = torch.arange(21) != 8
+    assert float(fitted.joint_confidence[8]) < 0.1 and float(fitted.joint_confidence[others].median()) > 0.9
+
+
+def test_views_of_one_hand_get_one_shape():
+    """Two hands, three views each, with noise: one shape for each, and the known coefficients stay."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = torch.randn(2, MODEL.shape_count, generator=generator)
+    hands = [
+        make_hand(MODEL, angles=sample_angles(1, generator)[0], shape=shapes[i % 2], width=640, height=480,
+                  orientation=orientation_from_degrees(15.0 * i, 10.0, 0.0), translation=(0, 0, 0.6))
+        for i in range(6)
+    ]  # fmt: skip
+    points, world = landmarks(hands)
+    known = torch.full((6, MODEL.shape_count), math.nan)
+    known[:, 1] = shapes[torch.arange(6) % 2, 1]
+    group = [0, 1, 0, 1, 0, 1]
+    fit = fit_landmarks(MODEL, points, 640, 480, ["right"] * 6, world, shape=known, group=group)
+    assert torch.equal(fit.shape[0], fit.shape[2]) and torch.equal(fit.shape[1], fit.shape[5])
+    assert not torch.allclose(fit.shape[0], fit.shape[1], atol=0.1)
+    assert torch.allclose(fit.shape[:, 1].float(), known[:, 1].clamp(-SHAPE_LIMIT, SHAPE_LIMIT), atol=1e-6)
+    assert float(fit.residual.max()) < 0.02
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"group": [1, 2]}, {"shape": torch.zeros(2, MODEL.shape_count)}, {"shape": torch.zeros(1, 9)}],
+)
+def test_wrong_groups_and_shapes_get_a_sentence(changes):
+    points, _ = landmarks([random_hand(1, "left")])
+    with pytest.raises(ValueError, match=r"group numbers|Known shapes"):
+        fit_landmarks(MODEL, points, 640, 480, ["left"], **changes)
