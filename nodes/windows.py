@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ..handrawer.adapter.grid import cell_edges, level_cells, overlap_matrix
+from ..handrawer.adapter.controls import mask_cells
+from ..handrawer.adapter.grid import level_cells
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,6 @@ def mask_map(whole: Tensor, mask: Tensor, level: int, height: int, width: int) -
         [lcm(P, M), C, Y, X]: maps and masks that are not equally many repeat in turn.
     """
     count = math.lcm(len(whole), len(mask))
-    mask = mask.to(whole)
-    rows, columns = (
-        overlap_matrix(cell_edges(level, cells), torch.linspace(0, side, pixels + 1)).to(whole)
-        for cells, side, pixels in zip(whole.shape[-2:], (height, width), mask.shape[-2:], strict=True)
-    )
-    # Cells reach beyond the picture's edge on coarse levels: there the mask counts as it does at the edge.
-    rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
-    white, black = rows @ mask @ columns.T, rows @ (1 - mask) @ columns.T
-    weight = white / (white + black)  # exactly 1 and 0 where the mask is, whatever the sums are rounded to
+    weight = mask_cells(mask.to(whole.device), level, height, width).to(whole)
     turn = torch.arange(count)
     return whole[turn % len(whole)] * weight[turn % len(mask), None]
