@@ -39,6 +39,7 @@ SIDE_WAVERS, SIDE_STEADY = 0.6, 1.0  # certainty of the side, 0 to 1
 AGREEING = 0.75  # share of the looks that must see the hand in one place
 SURE = 0.95  # mean presence from where a small find inside a larger hand is a hand of its own
 OTHER_OF_SIDE = 0.5  # distance from which what shows below a hand is another hand of the same side
+MOST_BELOW = 10  # hands, the largest, that are painted over one by one: in a crowd the parts see enough
 ERASED_SIDES = (1.8, 2.5)  # squares round a hand that was painted over, in extents of the hand
 BOX_SIDES = (1.2, 1.8)  # squares round a box that the user gave
 BOX_TURNS = 8  # directions in which a hand that fills such a box may point
@@ -164,7 +165,7 @@ class Search:
             turn: by how many right angles what is around each hand is turned.
         """
         found = [known[_index([])]]
-        for number in range(len(known)):
+        for number in extents(known.points).argsort(descending=True)[:MOST_BELOW].tolist():
             local, to_picture = without_hands(pyramid, known.points, number)
             squares = torch.cat([_squares(to_picture.box, side / max(ERASED_SIDES)) for side in ERASED_SIDES])
             regions = self._palms(local, places.turned(squares, (turn,)), plan)
