@@ -175,6 +175,28 @@ def test_a_hand_far_beside_the_picture_keeps_the_range_of_the_others():
     assert render_layers(Frame(128, 128, (behind,)), ["depth"], **options)["depth"].max() == 0
 
 
+def test_forty_hands_in_an_order_of_their_own():
+    """Every second hand is laid over the one before it, whatever their depths."""
+    hands = []
+    for k in range(40):
+        row, column = divmod(k // 2, 5)
+        at = (-0.3 + 0.15 * column, -0.22 + 0.15 * row, 1.2 if k % 2 else 1.0)
+        hands.append(hand(at=at, width=160, height=160, z_order=k))
+    maps = render_hands(Frame(160, 160, tuple(hands)))
+    assert maps.visible[0].shape == (40, 160, 160)
+    assert torch.allclose(maps.visible[0].sum(0), maps.mask[0], atol=1e-5)
+    area = maps.visible[0].sum((1, 2))
+    assert (area[1::2] > 20).all() and float(area[1::2].sum()) > 1.5 * float(area[::2].sum())
+
+
+def test_wide_pictures():
+    frame = hand_from_gesture("peace", "left", 8192, 24, centre=(0.9, 0.5), size=0.9)
+    maps = render_layers(frame, ["depth", "mask"], max_samples=2**12)
+    assert maps["depth"].shape == (1, 24, 8192)
+    drawn = torch.nonzero(maps["mask"][0])[:, 1]
+    assert 7300 < int(drawn.min()) < int(drawn.max()) < 7440
+
+
 def test_crops_are_what_is_visible():
     frame = Frame(128, 128, (*two_hands().hands, hand(enabled=False), hand(at=(4.0, 0, 0.5))))
     visible, normals = render_layers(frame, ["visible", "normals"], max_samples=3000).values()
