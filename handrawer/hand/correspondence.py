@@ -13,7 +13,7 @@ from .model import HandModel
 from .refit import CARRIERS, RefitState, Wanted, reduced, refit
 from .skinning import PosedHand, pose_hand
 
-PLACES = 200  # of the surface, spread evenly
+PLACES = 120  # of the surface, spread evenly; more take longer and tell no more
 ROUNDS = 4
 FARTHEST = 0.012  # metres between places that belong together
 AGREEING = 0.5  # least cosine between their normals

@@ -96,7 +96,7 @@ def test_places_lie_on_the_same_finger_near_and_facing_alike(mano: HandModel):
     source, target = load_open_hand().to(dtype=torch.float64), mano.to(dtype=torch.float64)
     matched = correspond(load_open_hand(), mano)
     assert matched is correspond(load_open_hand(), mano), "found once"
-    assert len(matched.vertices) > 150 and matched.target.template.shape == (len(matched.vertices) + 5, 3)
+    assert len(matched.vertices) > 100 and matched.target.template.shape == (len(matched.vertices) + 5, 3)
     assert torch.allclose(matched.shares.sum(dim=1), torch.ones(len(matched.shares)).double())
     assert float(matched.shares.min()) > -1e-9
     own, theirs = finger_of(target.parts)[matched.vertices], finger_of(source.parts)[matched.corners]
