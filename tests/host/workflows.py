@@ -82,13 +82,26 @@ def read_shipped(path: Path, infos: dict) -> dict:
         values = iter(entry["widgets_values"])
         inputs = {}
         definition = infos[entry["type"]]["input"]
-        for name in [*definition.get("required", {}), *definition.get("optional", {})]:
-            if name not in sockets:
-                inputs[name] = next(values)
+        for name, kind in {**definition.get("required", {}), **definition.get("optional", {})}.items():
+            if name in sockets:
+                if sockets[name]["link"] is not None:
+                    inputs[name] = sources[sockets[name]["link"]]
+            elif is_widget(kind):
+                inputs[name] = next(values, default_of(kind))
                 if name == "seed":
                     assert next(values) == "fixed", "the seed must not change by itself"
-            elif sockets[name]["link"] is not None:
-                inputs[name] = sources[sockets[name]["link"]]
         assert next(values, None) is None, f"{entry['type']} has more widget values than widgets"
         prompt[str(entry["id"])] = {"class_type": entry["type"], "inputs": inputs}
     return prompt
+
+
+def is_widget(kind: list) -> bool:
+    """Whether an input, as /object_info describes it, is set on the node itself."""
+    return isinstance(kind[0], list) or kind[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+def default_of(kind: list):
+    """What the page gives a widget that is younger than the saved file: its default, or a list's first entry."""
+    settings = kind[1] if len(kind) > 1 else {}
+    options = kind[0] if isinstance(kind[0], list) else settings.get("options")
+    return settings.get("default", options[0] if options else "")
