@@ -75,26 +75,36 @@ def fit_judged(
         return fit_landmarks(model, points[rows], width, height, sides, some[0], camera=camera, weights=some[1],
                              shape=some[2], source=source)  # fmt: skip
 
-    fit = fitted(list(range(count)), first)
-    # Only where the other side's fit could change the answer, or take the doubt away, is it worth its time.
+    # Only where the other side's fit could change the answer, or take the doubt away, is it worth its time. Most of
+    # that is known before, and both sides in one batch cost little more than one.
     certain = BY_LOSS * MOST_LOSS + _log_odds(SURE)
-    poor = (fit.loss > POOR_LOSS).tolist()
-    open_ = [i for i in range(count) if odds[i] < certain or (poor[i] and odds[i] < math.inf)]
-    chosen, probability = list(first), torch.ones(count, dtype=torch.float64)
-    if open_:
-        other = ["left" if first[i] == "right" else "right" for i in open_]
-        mirrored = fitted(open_, other)
-        gain = _evidence(source, fit.loss[open_], mirrored.loss)
-        for row, i in enumerate(open_):
-            both = odds[i] + float(gain[row])
-            if both < 0:
-                chosen[i], fit = other[row], fit.replaced(i, mirrored, row)
-            probability[i] = 1 / (1 + math.exp(-abs(both)))
+    open_ = [i for i in range(count) if odds[i] < certain]
+    both = fitted([*range(count), *open_], first + [_OTHER[first[i]] for i in open_])
+    fit, mirrored = both[:count], both[count:]
+    chosen = list(first)
+    odds = _weighed(odds, open_, fit, mirrored, source)
+    late = [i for i in range(count) if i not in open_ and odds[i] < math.inf and float(fit.loss[i]) > POOR_LOSS]
+    late_mirrored = fitted(late, [_OTHER[first[i]] for i in late])
+    odds = _weighed(odds, late, fit, late_mirrored, source)
+    for rows, other in ((open_, mirrored), (late, late_mirrored)):
+        for row, i in enumerate(rows):
+            if odds[i] < 0:
+                chosen[i], fit = _OTHER[first[i]], fit.replaced(i, other, row)
+    probability = torch.tensor([1 / (1 + math.exp(-abs(o))) for o in odds], dtype=torch.float64)
     facing = _facing(fit)
     edge = facing.abs() < (EDGE if source.calibrated else EXACT_EDGE)
     unsure = (edge | (probability < SURE)).tolist()
     notes = [_notes(side[i], chosen[i], float(probability[i]), float(facing[i]), bool(edge[i])) for i in range(count)]
     return Judged(fit, chosen, probability, facing, unsure, notes)
+
+
+_OTHER = {"left": "right", "right": "left"}
+
+
+def _weighed(odds: list[float], rows: list[int], fit: Fit, mirrored: Fit, source: Source) -> list[float]:
+    """Log odds with the evidence of the other side's fits, which belong to the hands ``rows``."""
+    gain = _evidence(source, fit.loss[rows], mirrored.loss).tolist()
+    return [o + gain[rows.index(i)] if i in rows else o for i, o in enumerate(odds)]
 
 
 def _odds(side: str | None, score: float | None) -> float:

@@ -72,6 +72,10 @@ class Fit:
     joint_confidence: Tensor
     """[N, 21] from 0 to 1: how far the landmark was believed. 0.5 where it is 4 % of the box off a possible hand."""
 
+    def __getitem__(self, rows) -> Fit:
+        """The fit of some of the hands, by an index of rows."""
+        return Fit(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+
     def replaced(self, row: int, other: Fit, other_row: int) -> Fit:
         """A copy in which one row is another fit's."""
         changed = {}
