@@ -24,6 +24,7 @@ PADDING, FEATHER = 0.15, 0.05
 """In sizes of the hand. A mask that follows the hand tightly keeps the shape that is to be repaired."""
 
 _FIELD = 512  # pixels a side of the field in which distances to a silhouette are worked out
+_SHAPE_FIELD = 1024  # the same for an ellipse or a hull, whose distances are straight between two places
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,16 @@ class _Window:
     def slices(self) -> tuple[slice, slice]:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def centres(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x [1, w] and y [h, 1] of the pixels' centres in the picture."""
-        x = torch.arange(self.left, self.right, device=device) + 0.5
-        y = torch.arange(self.top, self.bottom, device=device) + 0.5
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    def centres(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """x [1, columns] and y [rows, 1] of the centres of so many equal cells; with its own size, of the pixels."""
+        height, width = self.size
+        x = self.left + (torch.arange(columns) + 0.5) * (width / max(columns, 1))
+        y = self.top + (torch.arange(rows) + 0.5) * (height / max(rows, 1))
         return x[None], y[:, None]
 
 
@@ -148,8 +155,11 @@ def _mask(
             return (slice(0, 0), slice(0, 0)), torch.zeros(0, 0)
         return window.slices, _around_silhouette(crop, window, pad, soft)
     points = to_pixels(hand.vertices.to("cpu", torch.float32), hand, frame.width, frame.height)[:, :2]
-    x, y = window.centres(points.device)
-    distance = (_ellipse if shape == "ellipse" else _hull)(points, x, y, pad)
+    scale = max(1.0, max(window.size) / _SHAPE_FIELD)
+    size = [math.ceil(side / scale) for side in window.size]
+    distance = (_ellipse if shape == "ellipse" else _hull)(points, *window.centres(*size), pad)
+    if scale > 1 and distance.numel():
+        distance = F.interpolate(distance[None, None], window.size, mode="bilinear", align_corners=False)[0, 0]
     return window.slices, _edge(distance, soft)
 
 
