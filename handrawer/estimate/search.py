@@ -224,8 +224,11 @@ def _squares_of_picture(pyramid: Pyramid, plan: Plan) -> tuple[Tensor, Tensor]:
     def parts(divisors: tuple[float, ...]) -> Tensor:
         return places.parts(pyramid.width, pyramid.height, divisors, LEAST_PART)
 
+    long, short = max(pyramid.width, pyramid.height), min(pyramid.width, pyramid.height)
+    # A long strip is also looked at in squares of its full width.
+    first = (*FIRST, long / short) if long > max(FIRST) * short else FIRST
     turned = places.turned(torch.cat([whole, parts(plan.turned)]), (1, 2, 3))
-    return torch.cat([whole, parts(FIRST)]), torch.cat([parts(plan.finer), turned])
+    return torch.cat([whole, parts(first)]), torch.cat([parts(plan.finer), turned])
 
 
 def _squares_of_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
