@@ -69,7 +69,7 @@ class HanDrawerConfig:
         )
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps({**asdict(self), "unet": self.unet.to_dict()})
 
     @staticmethod
     def from_json(text: str) -> HanDrawerConfig:

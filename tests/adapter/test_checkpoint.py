@@ -76,6 +76,11 @@ def test_metadata_for_readers_of_the_header(adapter, file):
     assert strings["topology"] == adapter.config.topology
 
 
+def test_a_known_base_is_written_as_the_first_release_reads_it(adapter):
+    written = json.loads(adapter.config.to_json())["unet"]
+    assert set(written) == {"name", "latent_channels", "context_width", "prediction", "sites", "blocks"}
+
+
 def test_negative_rule_travels(adapter, tmp_path):
     adapter.config = dataclasses.replace(adapter.config, negative_hand="none")
     save(tmp_path / "x.safetensors", adapter)
