@@ -15,7 +15,7 @@ from torch import Tensor
 from ..handrawer.adapter.checkpoint import AdapterMetadata, check_fits, load
 from ..handrawer.adapter.handrawer import HanDrawer, HandTokens
 from ..handrawer.adapter.inputs import hand_inputs
-from ..handrawer.adapter.unet import UNetDescription, describe_blocks
+from ..handrawer.adapter.unet import UNetDescription, describe_comfy
 from ..handrawer.hand.convert import refit_for
 from ..handrawer.hand.hands import Hands
 from ..handrawer.hand.model import HandModel
@@ -274,24 +274,15 @@ def hand_model(name: str) -> HandModel:
 def describe_model(model) -> UNetDescription | None:
     """The UNet in a MODEL, or None if it is none that HanDrawer knows: Flux and the like have no input blocks, and
     video UNets mix their pictures."""
-    from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, ResBlock, UNetModel
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     unet = model.model.diffusion_model
     config = model.model.model_config.unet_config
     if not isinstance(unet, UNetModel) or config.get("use_temporal_attention") or config.get("use_temporal_resblock"):
         return None
-    blocks: list[tuple[int, int]] = []
-    for block in unet.input_blocks:
-        level, channels = blocks[-1] if blocks else (0, unet.model_channels)
-        for layer in block:
-            if isinstance(layer, Downsample):
-                level, channels = level + 1, layer.out_channels
-            elif isinstance(layer, ResBlock):
-                channels = layer.out_channels
-        blocks.append((level, channels))
     width = config.get("context_dim") or 0
     channels = model.model.latent_format.latent_channels  # not the UNet's: an inpainting UNet has more
-    return describe_blocks(tuple(blocks), tuple(f"input_blocks.{i}" for i in range(len(blocks))), channels, width)
+    return describe_comfy(unet, channels, width)
 
 
 def check_fit(network: Network, model) -> None:

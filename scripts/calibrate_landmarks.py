@@ -57,7 +57,7 @@ class Seen:
 
 def look(seed: int, count: int, model: HandModel) -> tuple[Seen, int]:
     """Draw `count` pictures and keep what was detected and roughly right; also how many were detected at all."""
-    detector, skin = LandmarkDetector(), make_skin(model)
+    detector, skin = LandmarkDetector(backend="mediapipe"), make_skin(model)
     kept: list[tuple[Tensor, ...]] = []
     detected = 0
     for start in tqdm(range(0, count, BATCH), desc=f"Looking at pictures of seed {seed}", mininterval=5):

@@ -19,7 +19,7 @@ PLUGIN = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {"PIL": "pillow"}
 # Needed by one extra or by no user: imported inside functions, with a message that says what to install.
-EXTRAS = {"smplx": "mano", "accelerate": "train"}
+EXTRAS = {"mediapipe": "mediapipe", "smplx": "mano", "accelerate": "train"}
 HOST = {
     *("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview"),
     *("node_helpers", "server", "aiohttp"),

@@ -96,7 +96,8 @@ def hand_inputs_from_tensors(
     size = torch.tensor([[width, height]], device=device).expand(count, 2)
     projected = _project(vertices.float(), focal.float(), cx.float(), cy.float(), size)
     alone = torch.arange(count, device=device)
-    return _inputs(vertices.float(), projected, left, model, raster, alone, size, torch.ones(count, device=device))
+    with torch.autocast(device.type, enabled=False):
+        return _inputs(vertices.float(), projected, left, model, raster, alone, size, torch.ones(count, device=device))
 
 
 def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch.device | str = "cpu") -> HandInputs:
@@ -120,7 +121,8 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     projected = _project(vertices, camera[:, 0], camera[:, 1], camera[:, 2], sizes[picture])
     # One by one: in a batch the last bits of a hand could depend on the others.
     each = [slice(i, i + 1) for i in range(len(chosen))]
-    parts = [_inputs(vertices[i], projected[i], left[i], model, raster, picture[i], sizes, weight[i]) for i in each]
+    with torch.autocast(torch.device(device).type, enabled=False):
+        parts = [_inputs(vertices[i], projected[i], left[i], model, raster, picture[i], sizes, weight[i]) for i in each]
     inputs = join_inputs(parts, picture, sizes)
     if len(torch.unique(picture)) == len(picture):
         return inputs

@@ -130,7 +130,7 @@ class Examiner:
 
     def __init__(self, truth: Tensor, captions: list[Caption]) -> None:
         """truth [N, H, W, 3] float 0..1: renders of the captions' scenes."""
-        self.detector = LandmarkDetector(max_hands=1)
+        self.detector = LandmarkDetector(max_hands=1, backend="mediapipe")
         looks, kept = [], []
         for picture, caption in zip(truth, captions, strict=True):
             if (look := self._look(picture)) is not None:

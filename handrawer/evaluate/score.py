@@ -25,6 +25,8 @@ MIN_CONFIDENCE = 0.5  # of the judge
 RESAMPLES = 10_000
 
 _JUDGE = LandmarkDetector(max_hands=20, min_confidence=MIN_CONFIDENCE)
+MEDIAPIPE_JUDGE = LandmarkDetector(max_hands=20, min_confidence=MIN_CONFIDENCE, backend="mediapipe")
+"""The judge of the reports: the mediapipe package itself, which shares no code with this project's own detector."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,8 @@ def pose_hand(
 ) -> PosedHand:
     """Pose and place a batch of hands.
 
+    Runs in the tensors' own precision, under autocast too: in bfloat16 a hand's surface would be knobbly.
+
     Args:
         rotations: [B, 15, 3, 3] finger joints' rotations relative to their parents, rig order, always those of a right
             hand; identity is the rest pose.
@@ -42,6 +44,11 @@ def pose_hand(
         left: [B] bool, whether the hand is a left one.
     """
     _check(model, rotations, shape, orientation, translation, left)
+    with torch.autocast(rotations.device.type, enabled=False):
+        return _pose(model, rotations, shape, orientation, translation, left)
+
+
+def _pose(model: HandModel, rotations, shape, orientation, translation, left) -> PosedHand:
     rest, rest_joints = at_rest(model, rotations, shape)
     mirror = torch.ones_like(translation)
     mirror[:, 0] = torch.where(left, -1.0, 1.0).to(mirror.dtype)
@@ -133,7 +140,8 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     cosine = torch.where(small, 0.5 - squared / 24, 2 * (angle / 2).sin().square() / safe)  # (1 - cos) / angle^2
     cross = cross_matrix(axis_angle)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + sine * cross + cosine * (cross @ cross)
+    with torch.autocast(axis_angle.device.type, enabled=False):
+        return identity + sine * cross + cosine * (cross @ cross)
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:

@@ -233,3 +233,20 @@ def test_a_model_first_used_in_inference_mode_can_be_fitted_later():
 def test_another_tree_of_joints_is_refused():
     with pytest.raises(ValueError, match="five fingers of three"):
         dataclasses.replace(MODEL, parents=(-1, *range(15)))
+
+
+def test_autocast_leaves_a_hand_as_it_is():
+    """In bfloat16 the surface would be knobbly, and pictures drawn inside an autocast region worth nothing."""
+    model = load_open_hand()
+    pose = torch.randn(2, 15, 3, generator=torch.Generator().manual_seed(4)) * 0.3
+
+    def posed():
+        rotations, turn = axis_angle_to_matrix(pose), axis_angle_to_matrix(pose[:, 0])
+        left = torch.tensor([True, False])
+        return pose_hand(model, rotations, pose[:, 0, :1].expand(2, 4), turn, torch.ones(2, 3), left)
+
+    plain = posed()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = posed()
+    for name in ("vertices", "joints", "rotations"):
+        assert torch.equal(getattr(plain, name), getattr(cast, name)), name
