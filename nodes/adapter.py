@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from safetensors import SafetensorError
 
 from . import folders, network, sampling, steering, types
-from .outputs import CATEGORY, note_output
+from .outputs import STEERING, note_output
 
 UNETS = "diffusion_models"
 # What the host's own loader of diffusion models offers, under the same names.
@@ -29,7 +29,7 @@ class HanDrawerEncodeHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerEncodeHands",
             display_name="Encode Hands (GCN)",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Runs the hands' meshes through the adapter's graph convolutional network. The result serves any size "
                 "of latent of the same shape, any prompt, seed and strength."
@@ -62,7 +62,7 @@ class HanDrawerApply(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerApply",
             display_name="Apply HanDrawer",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Makes the model draw the hands where they are. Connect MODEL and both prompts on their way to the "
                 "sampler; several of these nodes in a row add up."
@@ -105,7 +105,7 @@ class HanDrawerUNetLoader(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerUNetLoader",
             display_name="Load UNet with HanDrawer (PPZP)",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Loads a UNet and puts the hands' features into its feature maps where the hands are, zeros elsewhere "
                 "(Position-Preserving Zero Padding). The prompts need not pass it: the features are made for no text. "

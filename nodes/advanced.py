@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from . import network, sampling, steering
-from .outputs import CATEGORY, MAX_SIDE
+from .outputs import MAX_SIDE, STEERING
 
 # One input for each level of the encoder that any base has, finest first; mini and SDXL have no fourth.
 LEVELS = {
@@ -86,7 +86,7 @@ class HanDrawerApplyAdvanced(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerApplyAdvanced",
             display_name="Apply HanDrawer (advanced)",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Apply HanDrawer with a strength for each level of the UNet and a weight for each hand, and for models "
                 "that draw a crop of the hands' picture. With everything left as it is, it does the same as Apply "

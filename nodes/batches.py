@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..handrawer.hand.hands import Hands
 from . import types
-from .outputs import CATEGORY, hands_output
+from .outputs import PLACING, hands_output
 
 
 def from_batch(hands: Hands, start: int, length: int) -> Hands:
@@ -39,8 +39,8 @@ class HanDrawerHandsFromBatch(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="HanDrawerHandsFromBatch",
-            display_name="Hands From Batch",
-            category=CATEGORY,
+            display_name="Hands from Batch",
+            category=PLACING,
             description=(
                 "The hands of some pictures of a batch, to go with Latent From Batch, Image From Batch and Rebatch "
                 "Latents: a model cannot know which pictures of a batch it was given."

@@ -4,7 +4,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from . import folders
-from .outputs import CATEGORY
+from .outputs import STEERING
 
 
 class HanDrawerFileCard(io.ComfyNode):
@@ -15,7 +15,7 @@ class HanDrawerFileCard(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerFileCard",
             display_name="HanDrawer File Card",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Shows what a HanDrawer file is made for: base model, hand model, format, size, and what its training "
                 "wrote down. Its weights are not read."

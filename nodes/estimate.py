@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..handrawer.estimate.estimate import SIDES
 from ..handrawer.estimate.find import THOROUGHNESS
 from . import pictures, placing, where
-from .outputs import CATEGORY, hands_output, image_output, note_output
+from .outputs import SOURCES, hands_output, image_output, note_output
 
 MOST_HANDS = 100
 BOXES = "BBOX,BOUNDING_BOX"
@@ -31,7 +31,7 @@ class HanDrawerEstimateHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerEstimateHands",
             display_name="Estimate Hands",
-            category=CATEGORY,
+            category=SOURCES,
             description=(
                 "Finds the hands in each picture and fits a hand mesh to every one of them. "
                 "No hand is no error: the note says so."
@@ -80,8 +80,8 @@ class HanDrawerEstimateHandsAdvanced(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="HanDrawerEstimateHandsAdvanced",
-            display_name="Estimate Hands (Advanced)",
-            category=CATEGORY,
+            display_name="Estimate Hands (advanced)",
+            category=SOURCES,
             description=(
                 "Estimate Hands with all its controls: where to look, how sure to be, and which side the hands are. "
                 "Mask, boxes, segments and detector add up: a hand is taken if its middle lies in one of them."

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..handrawer.hand.hands import Hands
 from . import json_files, placing, types
-from .outputs import CATEGORY, note_output
+from .outputs import PICTURES, note_output
 
 FORMATS = ("glb", "obj")
 
@@ -32,7 +32,7 @@ class HanDrawerExportMesh(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerExportMesh",
             display_name="Export Hand Mesh",
-            category=CATEGORY,
+            category=PICTURES,
             description=(
                 "Writes the posed hands as meshes for Blender and other 3D programs, one file for each picture, to "
                 "ComfyUI's output folder; and sends them to the host's 3D nodes. Pictures without hands have no file."

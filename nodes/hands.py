@@ -8,7 +8,7 @@ from ..handrawer.hand.gestures import GESTURES
 from ..handrawer.hand.hands import SIDES, Hands
 from ..handrawer.render.pictures import load_picture, place_picture
 from . import folders, pictures, placing, types
-from .outputs import CATEGORY, MAX_SIDE, hands_output, image_output, note_output
+from .outputs import MAX_SIDE, PLACING, SOURCES, hands_output, image_output, note_output
 
 
 class HanDrawerExamplePicture(io.ComfyNode):
@@ -19,7 +19,7 @@ class HanDrawerExamplePicture(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerExamplePicture",
             display_name="HanDrawer Example Picture",
-            category=CATEGORY,
+            category=SOURCES,
             description="A picture that comes with HanDrawer, to try it with. Load Image takes its place for your own.",
             inputs=[
                 io.Combo.Input(
@@ -42,7 +42,7 @@ class HanDrawerGesture(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerGesture",
             display_name="Hand from Gesture",
-            category=CATEGORY,
+            category=SOURCES,
             description="One hand that makes a named gesture, where and as large as you want it.",
             inputs=[
                 io.Combo.Input("gesture", options=list(GESTURES), tooltip="What the hand does."),
@@ -105,7 +105,7 @@ class HanDrawerPlaceHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerPlaceHands",
             display_name="Place Hands",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "Brings hands onto a picture of another size, without stretching them; a picture connected here moves "
                 "along. Give it the size of the picture that you make."

@@ -4,7 +4,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from . import folders, network, types
-from .outputs import CATEGORY
+from .outputs import STEERING
 
 
 class HanDrawerLoadMini(io.ComfyNode):
@@ -15,7 +15,7 @@ class HanDrawerLoadMini(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerLoadMini",
             display_name="Load HanDrawer mini",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "The small demonstration model that comes with HanDrawer, with its adapter: nothing is downloaded. "
                 "It draws synthetic hands of 256 x 256 pixels from short prompts such as "
@@ -51,7 +51,7 @@ class HanDrawerLoad(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerLoad",
             display_name="Load HanDrawer",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "A HanDrawer adapter from ComfyUI's folder models/handrawer (or the folder that extra_model_paths.yaml "
                 "names under 'handrawer')."

@@ -10,7 +10,7 @@ from ..handrawer.hand.hands import Hands
 from ..handrawer.hand.mano_files import FILE_TYPES
 from ..handrawer.hand.model import HandModel, known_model, load_open_hand, register_model
 from . import types
-from .outputs import CATEGORY, hands_output, note_output
+from .outputs import STEERING, hands_output, note_output
 
 FOLDER = "hand_models"  # key for extra_model_paths.yaml, and the folder below models/
 OPEN = "open hand (comes with HanDrawer)"
@@ -65,7 +65,7 @@ class HanDrawerLoadHandModel(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerLoadHandModel",
             display_name="Load Hand Model",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "A hand model for Convert Hands: your own MANO file from ComfyUI's folder models/hand_models, or the "
                 "open hand. MANO is for non-commercial use and does not come with HanDrawer."
@@ -140,7 +140,7 @@ class HanDrawerConvertHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerConvertHands",
             display_name="Convert Hands",
-            category=CATEGORY,
+            category=STEERING,
             description=(
                 "Carries hands over to another hand model: the same pose and place, and the same skin as far as the "
                 "model's shapes reach. Hands of that model already stay as they are."

@@ -4,7 +4,11 @@ from comfy_api.latest import io
 
 from . import types
 
-CATEGORY = "HanDrawer"
+# The menus that the nodes lie in.
+SOURCES = "HanDrawer/hands from"
+PLACING = "HanDrawer/hands onto the picture"
+PICTURES = "HanDrawer/pictures from hands"
+STEERING = "HanDrawer"
 MAX_SIDE = 16384  # the host's own limit for pictures
 
 

@@ -9,7 +9,7 @@ from ..handrawer.hand.boxes import inside_share
 from ..handrawer.hand.hands import Frame, Hands
 from ..handrawer.render.pictures import place_picture
 from . import notes, pictures, placing, types
-from .outputs import CATEGORY, MAX_SIDE, image_output, note_output
+from .outputs import MAX_SIDE, PICTURES, image_output, note_output
 
 BoundingBoxes = io.Custom("BOUNDING_BOX")
 """Newer hosts' type: for each picture a list of {"x", "y", "width", "height"}, in pixels."""
@@ -29,7 +29,7 @@ class HanDrawerRenderHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerRenderHands",
             display_name="Render Hands",
-            category=CATEGORY,
+            category=PICTURES,
             description=(
                 "Draws the hands as ControlNets know them: depth, normals, parts, skeleton, mask. No hands give black "
                 "pictures and an empty mask."
@@ -127,7 +127,7 @@ class HanDrawerHandMask(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerHandMask",
             display_name="Hand Mask",
-            category=CATEGORY,
+            category=PICTURES,
             description=(
                 "Masks around hands, for inpainting: padded and with a soft edge, since a mask that follows a hand "
                 "tightly keeps its bad shape. No hands give an empty mask."

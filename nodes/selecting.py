@@ -9,7 +9,7 @@ from ..handrawer.hand.batch import join, merge
 from ..handrawer.hand.hands import Frame, Hand, Hands
 from ..handrawer.hand.select import WAYS, choose_hands, parse_numbers
 from . import placing, types
-from .outputs import CATEGORY, hands_output, note_output
+from .outputs import PLACING, hands_output, note_output
 
 OTHERS = ("drop", "keep", "switch off")
 UNCHANGED = "unchanged"
@@ -24,7 +24,7 @@ class HanDrawerSelectHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerSelectHands",
             display_name="Select Hands",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "Chooses hands in each picture and says what becomes of them and of the others: kept, switched off, "
                 "weighted, moved to the front, or taken for the other side. No match is no error: the note says so."
@@ -161,7 +161,7 @@ class HanDrawerJoinHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerJoinHands",
             display_name="Join Hands",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "Puts hands together: into the same pictures, or as pictures one after another. Pictures of another "
                 "size are placed on the first one's, without stretching. Also repeats a batch."

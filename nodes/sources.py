@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..handrawer.hand.hands import Frame, Hands
 from . import json_files, pictures, placing, types
-from .outputs import CATEGORY, hands_output, image_output, note_output
+from .outputs import PICTURES, SOURCES, hands_output, image_output, note_output
 
 PoseKeypoints = io.Custom("POSE_KEYPOINT")
 """What OpenPose, DWPose and SDPose nodes send: OpenPose's JSON, as lists and dictionaries."""
@@ -25,7 +25,7 @@ class HanDrawerHandsFromPose(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerHandsFromPose",
             display_name="Hands from Pose Keypoints",
-            category=CATEGORY,
+            category=SOURCES,
             description=(
                 "Fits a hand mesh to the hand keypoints of a pose node (DWPose, OpenPose, SDPose, pose editors). No "
                 "other detector is needed. No hand is no error: the note says so."
@@ -107,7 +107,7 @@ class HanDrawerPoseFromHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerPoseFromHands",
             display_name="Pose Keypoints from Hands",
-            category=CATEGORY,
+            category=PICTURES,
             description=(
                 "The hands as OpenPose's keypoints, for nodes that draw or edit poses; alone, or put into the people "
                 "of a pose at whose wrists they lie."
@@ -150,7 +150,7 @@ class HanDrawerLoadHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerLoadHands",
             display_name="Load Hands",
-            category=CATEGORY,
+            category=SOURCES,
             description="Hands from a file that Save Hands wrote, or from its text.",
             inputs=[
                 io.Combo.Input(
@@ -189,7 +189,7 @@ class HanDrawerSaveHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerSaveHands",
             display_name="Save Hands",
-            category=CATEGORY,
+            category=SOURCES,
             description="Writes the hands to ComfyUI's output folder as readable JSON, without loss.",
             is_output_node=True,
             inputs=[

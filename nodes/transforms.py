@@ -13,7 +13,7 @@ from ..handrawer.hand.transform import Transform
 from ..handrawer.render.masks import blur, dilate
 from ..handrawer.render.moving import transform_picture
 from . import pictures, placing, regions, types
-from .outputs import CATEGORY, MAX_SIDE, hands_output, image_output, note_output
+from .outputs import MAX_SIDE, PLACING, hands_output, image_output, note_output
 
 Transforms = io.Custom("HANDRAWER_TRANSFORM")
 """How each picture of a batch was moved: a tuple of ``handrawer.hand.transform.Transform``."""
@@ -34,7 +34,7 @@ class HanDrawerTransformHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerTransformHands",
             display_name="Transform Hands",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "Moves hands as other nodes move their picture: crop, then flip, then turn, then resize, then pad; "
                 "what is left at 0 does nothing. A picture connected here moves along. Paste Hands Back undoes it."
@@ -188,7 +188,7 @@ class HanDrawerPasteHandsBack(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerPasteHandsBack",
             display_name="Paste Hands Back",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "Undoes Transform Hands: hands, and a picture that was made of the crop, go back to where they were. "
                 "The picture is pasted over the old one."

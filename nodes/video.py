@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..handrawer.hand.hands import Hands
 from . import types
-from .outputs import CATEGORY, hands_output, note_output
+from .outputs import PLACING, hands_output, note_output
 
 
 class HanDrawerSmoothHands(io.ComfyNode):
@@ -16,7 +16,7 @@ class HanDrawerSmoothHands(io.ComfyNode):
         return io.Schema(
             node_id="HanDrawerSmoothHands",
             display_name="Smooth Hands",
-            category=CATEGORY,
+            category=PLACING,
             description=(
                 "For videos: follows every hand through the pictures of the batch, fills in where it was missed, and "
                 "takes the jitter out of its motion."
