@@ -57,7 +57,7 @@ PROMPT = "a right hand, light skin, blue sleeve, grey background, soft light"
 
 PHOTO_TO_PICTURE = (
     {
-        "note": Node("MarkdownNote", (1400, 60), (660, 210), text=NOTE, colour="#432"),
+        "note": Node("MarkdownNote", (400, 1180), (660, 210), text=NOTE, colour="#432"),
         "picture": Node("HanDrawerExamplePicture", (420, 100), (290, 90), {"picture": "hands.png"}),
         "estimate": Node(
             "HanDrawerEstimateHands",
@@ -81,14 +81,14 @@ PHOTO_TO_PICTURE = (
         ),
         "render": Node(
             "HanDrawerRenderHands",
-            (760, 400),
+            (1100, 100),
             (290, 190),
             {"hands": ("place", 0), "depth_range": "picture", "normal_colours": "bae", "image": ("place", 1)},
         ),
-        "depth": Node("PreviewImage", (1100, 400), (240, 260), {"images": ("render", 0)}, "Depth of the hand"),
+        "depth": Node("PreviewImage", (1440, 100), (300, 330), {"images": ("render", 0)}, "Depth of the hand"),
         "mini": Node("HanDrawerLoadMini", (420, 790), (290, 120)),
         "encode": Node(
-            "HanDrawerEncodeHands", (1100, 100), (240, 70), {"handrawer": ("mini", 3), "hands": ("place", 0)}
+            "HanDrawerEncodeHands", (760, 560), (290, 70), {"handrawer": ("mini", 3), "hands": ("place", 0)}
         ),
         "positive": Node("CLIPTextEncode", (760, 790), (290, 140), {"clip": ("mini", 1), "text": PROMPT}, "Prompt"),
         "negative": Node("CLIPTextEncode", (760, 970), (290, 90), {"clip": ("mini", 1), "text": ""}, "Negative prompt"),
@@ -153,7 +153,7 @@ PHOTO_TO_PICTURE = (
         "base": Node("PreviewImage", (1700, 1255), (340, 380), {"images": ("decode_base", 0)}, "Without HanDrawer"),
     },
     [
-        Group("1  Photo to hands", (400, 20, 970, 690), "#3f789e"),
+        Group("1  Photo to hands", (400, 20, 1660, 690), "#3f789e"),
         Group("2  Model and prompts", (400, 720, 670, 350), "#8A8"),
         Group("3  Picture, steered by the hand", (1080, 720, 980, 450), "#b58b2a"),
         Group("The same without the hand, to compare", (1380, 1180, 680, 470), "#888"),
@@ -218,6 +218,15 @@ def build(name: str, nodes: dict[str, Node], groups: list[Group], infos: dict) -
     }
 
 
+def default_of(info: dict, name: str):
+    """What the page puts into an optional input that the workflow does not speak of."""
+    kind, options = next((*group[name], {})[:2] for group in info["input"].values() if name in group)
+    if "default" in options:
+        return options["default"]
+    choices = options.get("options", kind)
+    return choices[0] if isinstance(choices, list) else ""
+
+
 def entry(number: int, node: Node, infos: dict) -> dict:
     """One node without its links."""
     common = {
@@ -246,7 +255,7 @@ def entry(number: int, node: Node, infos: dict) -> dict:
     values = []
     for name, kind in definitions:
         if kind in WIDGETS:
-            values.append(node.inputs[name])
+            values.append(node.inputs[name] if name in node.inputs else default_of(info, name))
             if name in CONTROLLED:
                 values.append("fixed")
     return {
