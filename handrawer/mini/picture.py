@@ -323,6 +323,20 @@ def draw_pictures(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256
     Returns:
         [N, 3, size, size] float32 in 0..1.
     """
+    canvas = draw_cutouts(scene, model, skin, size=size, seed=seed)
+    tint = _table({k: v[3] for k, v in LIGHT_SETUPS.items()}, scene.light)[:, :, None, None]
+    back = _background(scene, size, seed) * (0.5 + 0.5 * tint)
+    return (canvas[:, :3] + (1 - canvas[:, 3:]) * back).clamp(0, 1)
+
+
+def draw_cutouts(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256, seed: int = 0) -> Tensor:
+    """The hands and arms of N scenes without what is behind them, to be put over other pictures.
+
+    Args: as in `draw_pictures`.
+
+    Returns:
+        [N, 4, size, size] float32: colour times coverage, a little over 1 in glosses, and coverage in 0..1.
+    """
     big, count = 2 * size, len(scene.index)
     seen, depth = _look(scene, model, skin, big)
     colour = _shade(scene, seen, _albedo(scene, seen, skin, seed), seed)
@@ -330,7 +344,4 @@ def draw_pictures(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256
     colour = colour * (1 - 0.25 * _contact_shade(depth, palm_metres).flatten()[seen.place])[:, None]
     canvas = torch.zeros(count * big * big, 4, device=colour.device)
     canvas[seen.place] = torch.cat([colour, torch.ones_like(colour[:, :1])], -1)
-    canvas = F.avg_pool2d(rearrange(canvas, "(n h w) c -> n c h w", h=big, w=big), 2)
-    tint = _table({k: v[3] for k, v in LIGHT_SETUPS.items()}, scene.light)[:, :, None, None]
-    back = _background(scene, size, seed) * (0.5 + 0.5 * tint)
-    return (canvas[:, :3] + (1 - canvas[:, 3:]) * back).clamp(0, 1)
+    return F.avg_pool2d(rearrange(canvas, "(n h w) c -> n c h w", h=big, w=big), 2)
