@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,7 +46,17 @@ T2I: dict[str, dict[str, Any]] = {
     "sd15": {"channels": [320, 640, 1280, 1280], "downscale_factor": 8, "adapter_type": "full_adapter"},
     "sdxl": {"channels": [320, 640, 1280, 1280], "downscale_factor": 16, "adapter_type": "full_adapter_xl"},
 }
-SIZES = {"sd15": (512, (512, 768, 1024)), "sdxl": (1024, (768, 1024, 1536))}  # usual, and all that are tried
+SIZES: dict[str, tuple[int, tuple[int, ...]]] = {
+    "sd15": (512, (512, 768, 1024)),
+    "sdxl": (1024, (768, 1024, 1536)),
+}  # usual, and all that are tried
+# The same layouts in few channels, to try the benchmark itself.
+TINY = {"sd15": {"attention_head_dim": 8}, "sdxl": {"attention_head_dim": (2, 4, 8)}}
+for _base, _heads in TINY.items():
+    _widths = (32, 64, 128, 128)[: len(UNETS[_base]["block_out_channels"])]
+    UNETS[f"{_base}_tiny"] = {**UNETS[_base], "block_out_channels": _widths, **_heads}
+    T2I[f"{_base}_tiny"] = {**T2I[_base], "channels": [32, 64, 128, 128]}
+    SIZES[f"{_base}_tiny"] = (128, (128, 192))
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ def inputs(setting: Setting, size: int, device: torch.device | None = None) -> d
         "timestep": torch.tensor(500, device=device),
         "encoder_hidden_states": noise(rows, 77, config["cross_attention_dim"]),
     }
-    if setting.base == "sdxl":
+    if "addition_embed_type" in config:
         ids = torch.tensor([[size, size, 0, 0, size, size]], device=device).expand(rows, 6).to(setting.dtype)
         found["added_cond_kwargs"] = {"text_embeds": noise(rows, 1280), "time_ids": ids}
     return found
@@ -227,21 +238,25 @@ def moment(device: torch.device) -> Any:
 
 
 @torch.no_grad()
-def own_time(names: dict[str, Any], call: dict[str, Any], setting: Setting, rounds: int) -> list[float]:
-    """Seconds that all hooks together take of a step, step by step, after one that warms up."""
+def own_time(names: dict[str, Any], call: dict[str, Any], setting: Setting, rounds: int) -> list[tuple[float, float]]:
+    """Seconds that all hooks together take of a step, and of the whole step; step by step, after one to warm up."""
     sites = {site.block: site for site in names["description"].sites}
     hooks = {block: TimedAddition(sites[block], residual) for block, residual in names["maps"].items()}
     handles = [names["unet"].get_submodule(sites[b].module).register_forward_hook(h) for b, h in hooks.items()]
     found = []
     try:
         for _ in range(rounds + 1):
-            names["unet"](**call, return_dict=False)
-            setting.wait()
-            found.append(sum(hook.taken() for hook in hooks.values()))
+            taken = seconds(lambda: names["unet"](**call, return_dict=False), setting)
+            found.append((sum(hook.taken() for hook in hooks.values()), taken))
     finally:
         for handle in handles:
             handle.remove()
     return found[1:]
+
+
+def share_of(timed: list[tuple[float, float]]) -> float:
+    """What the hooks take over the rest of the same step, the median: a busy machine slows both alike."""
+    return statistics.median(own / (whole - own) for own, whole in timed)
 
 
 @contextlib.contextmanager

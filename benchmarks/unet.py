@@ -4,21 +4,20 @@ SD1.5 and SDXL with random weights, beside a ControlNet and a T2I-Adapter of the
 random weights too). Everything is measured in one run, the variants in turn so that a busy machine slows all alike, and
 given as medians. On the CPU only SD1.5 by default, in float32 with one row a step; on a GPU both bases with the two
 rows of guidance: `python benchmarks/unet.py --device cuda --dtype float16 --out DIR`. Nothing is downloaded.
+
+What is measured again takes its place in DIR/report.md, and the rest of that page stays: `--only memory`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from torch import Tensor, nn  # noqa: E402
 from benchmarks.full_size import (  # noqa: E402
     MIB,
     SIZES,
+    UNETS,
     VARIANTS,
     Setting,
     added,
@@ -48,44 +48,15 @@ from benchmarks.full_size import (  # noqa: E402
     make_maps,
     own_time,
     run_variant,
+    share_of,
     some_hands,
 )
+from benchmarks.unet_report import Report, machine, ms, percent  # noqa: E402
 from handrawer.adapter.handrawer import HanDrawer, hand_inputs  # noqa: E402
 from handrawer.adapter.unet import describe_diffusers  # noqa: E402
 from handrawer.hand.model import load_open_hand  # noqa: E402
 
-SECTIONS = ("check", "steps", "before", "hands", "sizes", "operations", "memory")
-TITLES = {"sd15": "SD1.5", "sdxl": "SDXL"}
-
-
-@dataclass
-class Report:
-    """A Markdown text and the figures in it, grown section by section."""
-
-    lines: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def say(self, *lines: str) -> None:
-        self.lines += lines
-        print("\n".join(lines), flush=True)
-
-    def table(self, heads: list[str], rows: list[list[str]]) -> None:
-        self.say("", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}")
-        self.say(*(f"| {' | '.join(row)} |" for row in rows), "")
-
-    def write(self, folder: Path | None) -> None:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "unet.md").write_text("\n".join(self.lines) + "\n", encoding="utf-8")
-            (folder / "unet.json").write_text(json.dumps(self.figures, indent=1), encoding="utf-8")
-
-
-def ms(value: float) -> str:
-    return f"{1000 * value:.3f}" if value < 0.01 else f"{1000 * value:.1f}"
-
-
-def percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.2f} %"
+CHOICES = ("check", "steps", "before", "hands", "sizes", "operations", "memory")
 
 
 class Bench:
@@ -93,8 +64,6 @@ class Bench:
 
     def __init__(self, setting: Setting, report: Report) -> None:
         self.setting, self.report = setting, report
-        self.figures: dict[str, Any] = {}
-        report.figures[setting.base] = self.figures
         torch.manual_seed(0)
         self.unet = make(lambda: build_unet(setting.base), setting)
         self.description = describe_diffusers(self.unet)
@@ -132,14 +101,15 @@ class Bench:
         finite = bool(torch.isfinite(patched).all()) and bool(torch.isfinite(bare).all())
         share = float((patched - bare).float().norm() / bare.float().norm())
         self.report.say(f"Effect of the patch on the output: {share:.3f} of its norm; finite: {finite}.", "")
-        self.figures["effect"] = {"share": share, "finite": finite}
+        self.report.keep(size=self.setting.usual, share=share, finite=finite)
 
     def steps(self) -> None:
         """Time of a step."""
         setting, size = self.setting, self.setting.usual
         names, call = self.prepare(size)
         taken = in_turn({v: run_variant(names, call, v) for v in VARIANTS}, setting)
-        own = statistics.median(own_time(names, call, setting, setting.rounds))
+        own = own_time(names, call, setting, setting.rounds)
+        shares = [part / (whole - part) for part, whole in own]
         median = {name: statistics.median(times) for name, times in taken.items()}
         bare = median["bare"]
         rows = [
@@ -149,11 +119,12 @@ class Bench:
         self.report.say(f"### A step at {size} × {size}, {setting.rows} rows")
         self.report.table(["", "median ms", "fastest ms", "more than bare (whole steps)"], rows)
         self.report.say(
-            f"HanDrawer's own work in a step (its hooks, timed inside the running UNet): {ms(own)} ms, "
-            f"**{percent(own, bare)}** of the bare step.",
+            f"HanDrawer's own work in a step (its hooks, timed inside the running UNet, {len(own)} steps): median "
+            f"{ms(statistics.median(part for part, _ in own))} ms, **{100 * share_of(own):.2f} %** of the rest of the "
+            f"same step, {100 * min(shares):.2f} to {100 * max(shares):.2f} %.",
             "",
         )
-        self.figures["step"] = {"size": size, "seconds": taken, "own": own, "share": own / bare}
+        self.report.keep(size=size, rows=setting.rows, seconds=taken, own=own, share=share_of(own))
 
     def before(self) -> None:
         """Time before the first step, rendering included."""
@@ -175,7 +146,7 @@ class Bench:
         taken = in_turn(functions, setting, max(setting.rounds, 3))
         self.report.say(f"### Before the first step at {size} × {size}, one hand")
         self.report.table(["", "median ms"], [[name, ms(statistics.median(t))] for name, t in taken.items()])
-        self.figures["before"] = taken
+        self.report.keep(size=size, rows=setting.rows, seconds=taken)
 
     def many_hands(self) -> None:
         """Time against the number of hands."""
@@ -194,7 +165,7 @@ class Bench:
         ]
         self.report.say(f"### Number of hands, {size} × {size}")
         self.report.table(["hands", "rasters and graph network, ms", f"maps for {setting.rows} rows, ms"], rows)
-        self.figures["hands"] = taken
+        self.report.keep(size=size, rows=setting.rows, seconds=taken)
 
     def picture_sizes(self) -> None:
         """Cost against the size of the picture."""
@@ -205,18 +176,19 @@ class Bench:
             functions = {v: run_variant(names, call, v) for v in ("bare", "HanDrawer")}
             functions["maps"] = lambda t=tokens, c=call: make_maps(self.adapter, t, c)
             taken = in_turn(functions, setting, max(1, setting.rounds // 2))
-            own = statistics.median(own_time(names, call, setting, max(1, setting.rounds // 2)))
+            timed = own_time(names, call, setting, max(1, setting.rounds // 2))
+            own = statistics.median(part for part, _ in timed)
             bare = statistics.median(taken["bare"])
             maps = sum(m.numel() * m.element_size() for m in names["maps"].values()) / MIB
             cells = [ms(statistics.median(taken["maps"])), f"{maps:.1f}"]
-            rows.append([f"{size} × {size}", ms(bare), ms(own), percent(own, bare), *cells])
-            found[size] = {**taken, "own": own, "maps_mib": maps}
+            rows.append([f"{size} × {size}", ms(bare), ms(own), f"{100 * share_of(timed):.2f} %", *cells])
+            found[str(size)] = {"seconds": taken, "own": timed, "share": share_of(timed), "maps_mib": maps}
             del names, call, functions
             empty(setting)
         self.report.say("### Size of the picture, one hand")
         heads = ["picture", "bare step ms", "HanDrawer's own ms", "share", "maps made in ms", "maps MiB"]
         self.report.table(heads, rows)
-        self.figures["sizes"] = found
+        self.report.keep(rows=setting.rows, **found)
 
     def memory(self) -> None:
         """Peak memory of a step; the weights of what is not measured are not on the device."""
@@ -243,7 +215,7 @@ class Bench:
         self.report.say(f"### Peak memory of {of}, {setting.usual} × {setting.usual}, {setting.rows} rows")
         heads = ["", "peak MiB", "more than bare", "own weights MiB", "beyond its weights, of the bare peak"]
         self.report.table(heads, rows)
-        self.figures["memory"] = {"peaks": peaks, "weights": weights}
+        self.report.keep(size=setting.usual, rows=setting.rows, peaks=peaks, weights=weights)
 
     def peaks_on_gpu(self) -> dict[str, int]:
         """Each variant's networks alone beside the UNet, from making the features to the end of a step."""
@@ -282,7 +254,7 @@ class Bench:
         rows = [[what, f"{count / 1e9:.3f}", f"{100 * count / bare:.3f} %"] for what, count in found.items()]
         self.report.say(f"### Floating point operations, {size} × {size}, {setting.rows} rows, one hand")
         self.report.table(["", "GFLOP", "of a bare step"], rows)
-        self.figures["flops"] = found
+        self.report.keep(size=size, rows=setting.rows, flops=found)
 
 
 @torch.no_grad()
@@ -339,16 +311,10 @@ def empty(setting: Setting) -> None:
         torch.cuda.empty_cache()
 
 
-def versions(device: torch.device) -> str:
-    import diffusers
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
-    return f"{name}; Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}"
-
-
-def section(report: Report, name: str, function: Callable[[], None]) -> bool:
+def section(report: Report, name: str, function: Callable[[], None], where: str) -> bool:
     """Run a section; if it fails, its traceback takes its place and the others go on."""
     start = time.perf_counter()
+    report.begin(name, where)
     try:
         function()
     except Exception:  # noqa: BLE001 - the report says what failed, and the exit status too
@@ -358,13 +324,12 @@ def section(report: Report, name: str, function: Callable[[], None]) -> bool:
     return True
 
 
-def measure(setting: Setting, report: Report, out: Path | None, only: list[str] | None = None) -> bool:
+def measure(setting: Setting, out: Path | None, only: list[str] | None = None) -> bool:
     """The sections of a base, all or those named; the report is written after each. True if none failed."""
-    dtype = str(setting.dtype).removeprefix("torch.")
-    report.say(f"## {TITLES[setting.base]}, {dtype}", "", versions(setting.device), "")
+    report = Report(setting.base, setting.device.type, str(setting.dtype).removeprefix("torch."), out)
+    where = machine(setting.device)
     held: list[Bench] = []
-    good = section(report, "networks", lambda: held.append(Bench(setting, report)))
-    if not good:
+    if not section(report, "networks", lambda: held.append(Bench(setting, report)), where):
         return False
     bench = held[0]
     parts = {
@@ -381,9 +346,10 @@ def measure(setting: Setting, report: Report, out: Path | None, only: list[str] 
     if only is not None:
         with_others = {"others", "alone"} if {"steps", "before"} & set(only) else set()
         parts = {name: function for name, function in parts.items() if name in {*only, *with_others}}
+    good = True
     for name, function in parts.items():
-        good = section(report, name, function) and good
-        report.write(out)
+        good = section(report, name, function, where) and good
+        report.write()
     held.clear()
     del bench, parts
     empty(setting)
@@ -409,14 +375,14 @@ def settings(arguments: argparse.Namespace) -> list[Setting]:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--base", default="auto", choices=("auto", "sd15", "sdxl"), help="auto: both on a GPU")
+    parser.add_argument("--base", default="auto", choices=("auto", *UNETS), help="auto: both large ones on a GPU")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
     parser.add_argument("--rows", type=int, help="rows of the UNet's batch (default: 2 on a GPU, else 1)")
     parser.add_argument("--rounds", type=int, help="how often each variant is timed (default: 15 on a GPU, else 3)")
     parser.add_argument("--sizes", type=int, nargs="+", help="pixels along the sides of the pictures")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as torch chooses)")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some of the sections")
-    parser.add_argument("--out", type=Path, help="folder for unet.md and unet.json")
+    parser.add_argument("--only", nargs="+", choices=CHOICES, help="some of the sections")
+    parser.add_argument("--out", type=Path, help="folder for the page and its figures")
     parser.add_argument("--peak", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
@@ -450,12 +416,7 @@ def main() -> int:
     if arguments.peak:
         peak_process(arguments)
         return 0
-    report = Report()
-    report.say("# What HanDrawer costs", "", "Random weights; medians; all variants of a table measured in turn.", "")
-    start = time.perf_counter()
-    good = [measure(setting, report, arguments.out, arguments.only) for setting in settings(arguments)]
-    report.say(f"The whole run took {time.perf_counter() - start:.0f} s.")
-    report.write(arguments.out)
+    good = [measure(setting, arguments.out, arguments.only) for setting in settings(arguments)]
     return 0 if all(good) else 1
 
 

@@ -230,11 +230,9 @@ def encode(network: Network, hands: Hands) -> Features:
     model = hand_model(config.hand_model)
     mm.load_models_gpu([network.patcher], force_full_load=True)
     device = network.patcher.load_device
-    # Drawing needs the minimum of 64-bit integers, which Apple's GPUs do not have.
-    drawn_on = torch.device("cpu") if mm.is_device_mps(device) else device
     # Outside the host's inference mode: the hand model is kept once loaded, and estimating needs gradients through it.
     with torch.inference_mode(False):
-        inputs = hand_inputs(hands, model, raster=config.raster, device=drawn_on).to(device)
+        inputs = hand_inputs(hands, model, raster=config.raster, device=device)
     return Features(network, hands, network.adapter.encode(inputs).to(mm.intermediate_device()))
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PADDING = 0.1
 """A box reaches beyond the projected vertices by this share of its longer side, in pixels, on every side."""
+WITHOUT_WIDE_MINIMUM = ("mps",)
+"""Kinds of devices where the rasteriser cannot work: Metal has no minimum of 64-bit integers before macOS 15."""
 DILATION = 0.03
 """Visible silhouettes are dilated by this share of the box, so that an outline's neighbours belong to the hand."""
 
@@ -106,7 +108,10 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     Every hand must have been made with `model`, the hand model that the adapter was trained with (hands of another
     are refitted first), and lie in front of its camera. Of two hands in a picture the one with the greater `z_order`
     lies in front; hands without count as 0, and equal numbers are decided by depth. Raises ValueError otherwise.
+    The inputs lie on `device`; they are drawn there, or on the CPU where the device cannot.
     """
+    if drawing_device(device) != torch.device(device):
+        return hand_inputs(hands, model, raster, drawing_device(device)).to(device)
     chosen = [(k, hand) for k, frame in enumerate(hands.frames) for hand in frame.hands if hand.enabled]
     for _, hand in chosen:
         _check(hand, model)
@@ -129,6 +134,12 @@ def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch
     order = torch.tensor([-(hand.z_order or 0) for _, hand in chosen], device=device)  # lower lies in front
     visible = _visible(inputs.box, projected, vertices[..., 2], picture, order, model, raster)
     return dataclasses.replace(inputs, visible=visible, alone=False)
+
+
+def drawing_device(device: torch.device | str) -> torch.device:
+    """Where hands for a device are drawn: there, or on the CPU where the device lacks what the rasteriser needs."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type in WITHOUT_WIDE_MINIMUM else device
 
 
 def join_inputs(parts: Sequence[HandInputs], picture: Tensor, sizes: Tensor, alone: bool = True) -> HandInputs:
