@@ -300,24 +300,45 @@ def hand_from_gesture(
     camera: Camera | None = None,
     model: HandModel | None = None,
 ) -> Frame:
-    """A picture with one hand that makes a named gesture.
+    """A picture with one hand that makes a named gesture; for the arguments see ``frame_from_angles``."""
+    return frame_from_angles(
+        gesture_angles(name), side, width, height, box=box, centre=centre, size=size,
+        orientation=orientation_from_degrees(*orientation), shape=shape, camera=camera, model=model,
+    )  # fmt: skip
+
+
+def frame_from_angles(
+    angles: Tensor,
+    side: str = "right",
+    width: int = 512,
+    height: int = 512,
+    *,
+    box: Sequence[float] | None = None,
+    centre: tuple[float, float] = (0.5, 0.5),
+    size: float = 0.8,
+    orientation: Tensor | Sequence[float] = (0.0, 0.0, 0.0),
+    shape: Tensor | Sequence[float] | None = None,
+    camera: Camera | None = None,
+    model: HandModel | None = None,
+) -> Frame:
+    """A picture with one hand of given joint angles, as large as wanted.
 
     Args:
+        angles: [21] radians, in the order of ``anatomy.ANGLE_NAMES``.
+        width, height: of the picture, pixels.
         box: where the hand goes, normalised (x0, y0, x1, y1): it lies in the middle, as large as it fits. Without one,
         centre, size: the middle of the hand's box, and its longer side as a share of the picture's shorter side.
-        orientation: yaw, pitch, roll in degrees, see ``orientation_from_degrees``.
+        orientation: [3] axis-angle or [3, 3] matrix, see ``orientation_from_degrees``.
     """
-    angles = gesture_angles(name)
     if box is None:
         if not size > 0:
             raise ValueError(f"A hand of size {size} cannot be seen: use a size above 0, 1 fills the picture.")
         half = size * min(width, height) / 2
         box = (centre[0] - half / width, centre[1] - half / height, centre[0] + half / width, centre[1] + half / height)
     camera = camera or default_camera(width, height)
-    turned = orientation_from_degrees(*orientation)
 
     def at(translation: Tensor) -> Hand:
-        return make_hand(model, angles=angles, side=side, orientation=turned, translation=translation, shape=shape,
+        return make_hand(model, angles=angles, side=side, orientation=orientation, translation=translation, shape=shape,
                          camera=camera, width=width, height=height)  # fmt: skip
 
     return Frame(width, height, (_bring_to_box(at, torch.tensor([float(x) for x in box]), camera, width, height),))
