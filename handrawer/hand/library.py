@@ -51,7 +51,7 @@ class LibraryPose:
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
             raise ValueError(
-                f"{self.name!r} is no name of a pose: use letters, digits, _ and -, at most 64, a letter or digit first."
+                f"{self.name!r} is no name of a pose: use at most 64 letters, digits, _ and -, not _ or - first."
             )
         if tuple(self.angles.shape) != (len(ANGLE_NAMES),) or not bool(torch.isfinite(self.angles).all()):
             raise ValueError(f"Pose {self.name!r} needs {len(ANGLE_NAMES)} finite angles.")
@@ -172,9 +172,7 @@ def parse_pose(text: str) -> LibraryPose:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f'This is no pose: it lacks the line "format": "{FORMAT}".')
     if content.get("version") != VERSION:
-        raise ValueError(
-            f"This pose has version {content.get('version')!r}, this HanDrawer reads {VERSION}: update it."
-        )
+        raise ValueError(f"This pose has version {content.get('version')!r}, this HanDrawer reads {VERSION}.")
     try:
         tags = tuple(str(tag) for tag in content.get("tags", ()))
         name, title = str(content["name"]), str(content.get("title") or content["name"])

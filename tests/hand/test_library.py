@@ -11,7 +11,15 @@ from handrawer.hand.anatomy import LIMITS, angles_to_rotations, sample_angles
 from handrawer.hand.gestures import GESTURES
 from handrawer.hand.hands import hand_from_gesture, make_hand, orientation_from_degrees
 from handrawer.hand.library import (
-    LibraryPose, all_tags, dump_pose, frame_from_pose, library, parse_pose, pose_of_hand, search, turn_of,
+    LibraryPose,
+    all_tags,
+    dump_pose,
+    frame_from_pose,
+    library,
+    parse_pose,
+    pose_of_hand,
+    search,
+    turn_of,
 )  # fmt: skip
 from handrawer.hand.model import load_open_hand
 from handrawer.hand.sampling import finger_overlap
