@@ -1,4 +1,4 @@
-"""The command line: `python -m handrawer demo`, `estimate`, `train` and `mano`.
+"""The command line: `python -m handrawer demo`, `estimate`, `train`, `data`, ... as COMMANDS lists.
 
 Only the parser lives here; each command's module, and with it torch and the rest, is imported when it is chosen, so
 that `--help` answers at once.
@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "a picture of a hand steers the small model: overlay, depth, mask and a sheet without and with HanDrawer",
     "estimate": "the hands in a picture: a JSON file and pictures of them",
     "train": "train as a configuration file says",
+    "data": "pictures of hands, cleansed and relabelled, as shards for training",
     "mano": "keep a MANO file of yours as safetensors; nothing in the file is run",
 }
 
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(added["demo"])
     _add_estimate(added["estimate"])
     _add_train(added["train"])
+    _add_data(added["data"])
     _add_mano(added["mano"])
     return parser
 
@@ -73,6 +75,28 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration file, see docs/training.md")
 
 
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    text = "drop certain faults, flag doubtful pictures, fit hands, write shards; a stopped run goes on"
+    prepare = steps.add_parser("prepare", help=text, description=text)
+    prepare.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="HaGRID, a folder, or MANUS shards")
+    prepare.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write into")
+    prepare.add_argument("--apply", type=Path, metavar="FILE", help="take the decisions of OUT's contact sheet")
+    prepare.add_argument("--workers", type=_workers, default=0, metavar="N", help="processes (default: half the cores)")
+    prepare.add_argument("--limit", type=_count, default=0, metavar="N", help="only the first N pictures")
+    prepare.add_argument("--kind", choices=("auto", "hagrid", "folder", "manus"), default="auto", help="of SOURCE")
+    prepare.add_argument("--shard-size", type=_shard, default=500, metavar="N", help="pictures (default: %(default)s)")
+    prepare.add_argument("--longest", type=_count, default=0, metavar="PIXELS", help="reduce larger pictures to this")
+    prepare.add_argument("--least-side", type=_count, default=64, metavar="PIXELS", help="smaller pictures are tiny")
+    prepare.add_argument(
+        "--search",
+        choices=("fast", "balanced", "thorough"),
+        default="fast",
+        help="first look at whole pictures; boxes and empty ones are looked at more closely (default: %(default)s)",
+    )
+    prepare.add_argument("--exchange-sides", action="store_true", help="the source's left and right are a mirror's")
+
+
 def _add_mano(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="MANO_RIGHT.pkl or MANO_LEFT.pkl, or one re-saved")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: beside it, as .safetensors")
@@ -99,6 +123,18 @@ def _real(text: str, low: float, high: float) -> float:
 
 def _hand_count(text: str) -> int:
     return _whole(text, 1, 100)
+
+
+def _workers(text: str) -> int:
+    return _whole(text, 1, 256)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, 2**31 - 1)
+
+
+def _shard(text: str) -> int:
+    return _whole(text, 1, 100_000)
 
 
 def _place(text: str) -> int:

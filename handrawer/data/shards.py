@@ -182,26 +182,48 @@ def _read_index(folder: Path) -> dict[Path, list[Entry]]:
     return known
 
 
-def scan_shard(shard: Path) -> list[Entry]:
-    """The entries of one shard, from its tar headers; those after a damaged place are left out, and the log says so."""
-    entries: list[Entry] = []
-    group: list[tarfile.TarInfo] = []
+@dataclass(frozen=True)
+class Group:
+    """The members of one sample in a tar file, by ending, and the bytes from `start` to `end` that they fill."""
+
+    key: str
+    start: int
+    end: int
+    members: dict[str, tarfile.TarInfo]
+
+
+def sample_groups(shard: Path) -> Iterator[tuple[tarfile.TarFile, Group]]:
+    """The samples of a tar file in order, by their headers; where it is damaged it ends, and the log says so."""
     if shard.stat().st_size == 0:
         logger.warning("%s is empty: skipped.", shard)
-        return entries
-    try:
-        with open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                if group and _key(member) != _key(group[0]):
-                    entries += _entry(shard, archive, group)
-                    group = []
-                if member.isfile():
-                    group.append(member)
-            if group:
-                entries += _entry(shard, archive, group)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        logger.warning("%s is damaged (%s): %d samples of it are used.", shard, error, len(entries))
-    return entries
+        return
+    count = 0
+    group: list[tarfile.TarInfo] = []
+    with open(shard, "rb") as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for member in archive:
+                    if group and _key(member) != _key(group[0]):
+                        count += 1
+                        yield archive, _grouped(group)
+                        group = []
+                    if member.isfile():
+                        group.append(member)
+                if group:
+                    yield archive, _grouped(group)
+        except (tarfile.TarError, EOFError) as error:
+            logger.warning("%s is damaged (%s): %d samples of it are used.", shard, error, count)
+
+
+def _grouped(members: list[tarfile.TarInfo]) -> Group:
+    last = members[-1]
+    end = last.offset_data + -(-last.size // BLOCK) * BLOCK
+    return Group(_key(members[0]), members[0].offset, end, {_ending(member): member for member in members})
+
+
+def scan_shard(shard: Path) -> list[Entry]:
+    """The entries of one shard, from its tar headers; those after a damaged place are left out, and the log says so."""
+    return [entry for archive, group in sample_groups(shard) for entry in _entry(shard, archive, group)]
 
 
 def _key(member: tarfile.TarInfo) -> str:
@@ -213,21 +235,18 @@ def _ending(member: tarfile.TarInfo) -> str:
     return member.name.rpartition("/")[2].partition(".")[2].lower()
 
 
-def _entry(shard: Path, archive: tarfile.TarFile, group: list[tarfile.TarInfo]) -> list[Entry]:
+def _entry(shard: Path, archive: tarfile.TarFile, group: Group) -> list[Entry]:
     """One sample's entry, or none where its description cannot be read."""
-    last = group[-1]
-    end = last.offset_data + -(-last.size // BLOCK) * BLOCK
-    described = next((member for member in group if _ending(member) == "json"), None)
     try:
-        if described is None:
+        if "json" not in group.members:
             raise ValueError("it has no .json")
-        opened = archive.extractfile(described)
+        opened = archive.extractfile(group.members["json"])
         meta = json.loads(opened.read() if opened else b"")
         reasons = tuple(sorted(open_reasons(meta)))
         size = int(meta["width"]), int(meta["height"])
-        return [Entry(shard, _key(group[0]), group[0].offset, end, *size, len(meta["hands"]), reasons)]
-    except (ValueError, KeyError, TypeError) as error:
-        logger.warning("%s: sample %s is skipped (%s).", shard, _key(group[0]), error)
+        return [Entry(shard, group.key, group.start, group.end, *size, len(meta["hands"]), reasons)]
+    except (ValueError, KeyError, TypeError, OSError, tarfile.TarError) as error:
+        logger.warning("%s: sample %s is skipped (%s).", shard, group.key, error)
         return []
 
 
