@@ -1,0 +1,95 @@
+// The named poses as pictures, to choose one.
+import { icon } from "./icons.js";
+import { make } from "./dom.js";
+import { face } from "./operations.js";
+import { drawHands } from "./renderer.js";
+import { copyHand } from "./state.js";
+
+const SIDE = 96; // pixels of a picture; shown smaller, for screens of high resolution
+
+export class Gallery {
+  constructor(poser) {
+    this.poser = poser;
+    const { words } = poser;
+    this.search = make("input", { type: "search", placeholder: words.search, "aria-label": words.search });
+    this.search.addEventListener("input", () => this.filter());
+    const close = make("button", { type: "button", title: words.close, innerHTML: icon("close"), "aria-label": words.close });
+    close.addEventListener("click", () => this.close());
+    this.turned = make("button", { type: "button", title: words.turnToo, innerHTML: icon("turn"), "aria-label": words.turnToo });
+    this.turned.addEventListener("click", () => {
+      poser.settings.turnToo = !poser.settings.turnToo;
+      this.showTurned();
+    });
+    this.grid = make("div", { className: "hp-grid", "data-capture-wheel": "true" });
+    this.nothing = make("div", { textContent: words.nothing, hidden: true });
+    this.element = make("div", { className: "hp-poses", role: "dialog", "aria-label": words.poses, hidden: true },
+      make("div", { className: "hp-bar" }, this.search, this.turned, close), this.nothing, this.grid);
+    this.element.addEventListener("keydown", (event) => { if (event.key === "Escape") this.close(); });
+    this.element.addEventListener("wheel", (event) => event.stopPropagation(), { passive: true });
+  }
+
+  async open() {
+    if (!this.element.hidden) return this.close();
+    this.element.hidden = false;
+    this.showTurned();
+    this.search.value = "";
+    this.search.focus({ preventScroll: true });
+    const gestures = await this.poser.loadGestures();
+    this.fill(gestures);
+    this.filter();
+  }
+
+  close() {
+    this.element.hidden = true;
+    this.poser.stage.focus();
+  }
+
+  showTurned() {
+    this.turned.setAttribute("aria-pressed", String(Boolean(this.poser.settings.turnToo)));
+  }
+
+  fill(gestures) {
+    this.grid.replaceChildren();
+    this.cells = gestures.map((gesture) => {
+      const picture = make("canvas", { width: SIDE, height: SIDE });
+      const cell = make("button", { type: "button", title: gesture.title }, picture, make("span", { textContent: gesture.title }));
+      cell.addEventListener("click", () => {
+        this.poser.applyPose(gesture, this.poser.settings.turnToo);
+        this.close();
+      });
+      this.grid.append(cell);
+      return { gesture, cell, picture };
+    });
+    this.paint([...this.cells]);
+  }
+
+  /** A few pictures a frame, so that the list opens at once. */
+  paint(cells) {
+    for (const { gesture, picture } of cells.splice(0, 6)) this.draw(gesture, picture);
+    if (cells.length && !this.element.hidden) requestAnimationFrame(() => this.paint(cells));
+  }
+
+  draw(gesture, picture) {
+    const { model } = this.poser;
+    const hand = copyHand(model.data.start.hands[0]);
+    hand.angles = gesture.angles;
+    hand.side = this.poser.hand?.side ?? "right";
+    if (hand.side === "left") hand.translation[0] *= -1;
+    face(model, hand, gesture.orientation);
+    drawHands(picture.getContext("2d"), model, {
+      hands: [hand], posed: [model.pose(hand)], picture: { width: SIDE, height: SIDE },
+      rect: { x: -0.06 * SIDE, y: -0.06 * SIDE, width: 1.12 * SIDE, height: 1.12 * SIDE }, look: "shaded",
+    });
+  }
+
+  filter() {
+    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const { gesture, cell } of this.cells ?? []) {
+      const text = [gesture.name, gesture.title, ...gesture.tags].join(" ").toLowerCase();
+      cell.hidden = !words.every((word) => text.includes(word));
+      shown += cell.hidden ? 0 : 1;
+    }
+    this.nothing.hidden = shown > 0 || !this.cells;
+  }
+}
