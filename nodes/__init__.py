@@ -16,6 +16,7 @@ from .exporting import HanDrawerExportMesh
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
 from .load import HanDrawerLoad, HanDrawerLoadMini
 from .mano import HanDrawerConvertHands, HanDrawerLoadHandModel
+from .poser import HanDrawerPoser
 from .rendering import HanDrawerHandMask, HanDrawerRenderHands
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerLoadHandModel,
     HanDrawerConvertHands,
     HanDrawerSmoothHands,
+    HanDrawerPoser,
 ]
 
 
