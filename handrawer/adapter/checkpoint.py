@@ -98,8 +98,9 @@ def _tensors(adapter: HanDrawer, dtype: torch.dtype) -> dict[str, Tensor]:
     for name, tensor in adapter.state_dict().items():
         tensor = tensor.detach().cpu()
         if name in parameters:
-            tensor = tensor.to(dtype)
-            if not bool(torch.isfinite(tensor).all()):
+            given, tensor = tensor, tensor.to(dtype)
+            # Before, since 8-bit types make a large number of infinity, and after; torch cannot ask all of them itself.
+            if not all(bool(torch.isfinite(t.float()).all()) for t in (given, tensor)):
                 raise ValueError(f"The weights {name!r} are not finite as {dtype}: the adapter cannot be saved so.")
         found[name] = tensor.contiguous()
     return found

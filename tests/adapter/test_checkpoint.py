@@ -1,4 +1,5 @@
 import dataclasses
+import copy
 import json
 import os
 import pickle
@@ -171,6 +172,22 @@ def test_weights_that_are_not_finite_are_refused(file, value, dtype):
     rewrite(file, {**tensors, "text.weight": broken.to(dtype)})
     with pytest.raises(CheckpointError, match=r"weights 'text.weight' in hand.safetensors are not finite"):
         load(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_files_in_eight_bits(tmp_path, file, adapter, dtype):
+    path = tmp_path / "small.safetensors"
+    save(path, adapter, dtype=dtype)
+    assert path.stat().st_size < 0.75 * file.stat().st_size
+    for kept in (torch.float32, dtype):
+        found = load(path, dtype=kept)
+        for name, value in adapter.named_parameters():
+            assert torch.equal(found.get_parameter(name).float(), value.detach().to(dtype).float()), name
+    broken = copy.deepcopy(adapter)
+    with torch.no_grad():
+        broken.text.weight[0, 0] = float("inf")
+    with pytest.raises(ValueError, match="not finite"):
+        save(tmp_path / "broken.safetensors", broken, dtype=dtype)
 
 
 def test_weights_of_another_kind_are_refused(file):
