@@ -1,5 +1,5 @@
-import dataclasses
 import copy
+import dataclasses
 import json
 import os
 import pickle
