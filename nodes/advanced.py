@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from . import network, sampling, steering
+from . import network, sampling, steering, tiles
 from .outputs import MAX_SIDE, STEERING
 
 # One input for each level of the encoder that any base has, finest first; mini and SDXL have no fourth.
@@ -106,6 +106,13 @@ class HanDrawerApplyAdvanced(io.ComfyNode):
                 ),
                 *crop_inputs(),
                 *steering.prompt_inputs(),
+                io.Boolean.Input(
+                    "follow_tiles",
+                    default=False,
+                    optional=True,
+                    tooltip="For upscalers that draw a picture tile by tile (Ultimate SD Upscale): the prompts tell "
+                    "where each tile lies, and it gets its part of the hands. Connect both prompts.",
+                ),
             ],
             outputs=steering.steered_outputs(),
             hidden=[io.Hidden.unique_id],
@@ -131,12 +138,22 @@ class HanDrawerApplyAdvanced(io.ComfyNode):
         positive: list | None = None,
         negative: list | None = None,
         mask: torch.Tensor | None = None,
+        follow_tiles: bool = False,
     ) -> io.NodeOutput:
         key = str(cls.hidden.unique_id)
         levels = (full_resolution, half_resolution, quarter_resolution, eighth_resolution)
         view = network.View(parse_crop(crop_x, crop_y, crop_width, crop_height), parse_weights(hand_weights))
+        if follow_tiles:
+            if positive is None:
+                raise ValueError(
+                    "follow_tiles: the prompts carry where a tile lies, and none is connected; connect positive and "
+                    "negative here, and their outputs to the upscaler."
+                )
+            positive, negative = tiles.carrying(positive, negative, key)
         return io.NodeOutput(
-            steering.steer(model, features, key, strength, start_percent, end_percent, mask, levels, view),
+            steering.steer(
+                model, features, key, strength, start_percent, end_percent, mask, levels, view, follow_tiles
+            ),
             steering.marked(positive, key, sampling.POSITIVE),
             steering.marked(negative, key, sampling.NEGATIVE),
         )

@@ -63,12 +63,27 @@ class View:
             as 1, and pictures beyond them begin again at the first.
     """
 
-    crop: tuple[int, int, int, int] | None = None
+    crop: tuple[float, float, float, float] | None = None
     weights: tuple[tuple[float, ...], ...] = ()
 
-    def sizes(self, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    def sizes(self, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:
         """The pictures that are drawn, (width, height) in pixels."""
         return sizes if self.crop is None else ((self.crop[2], self.crop[3]),) * len(sizes)
+
+    def part(self, sizes: tuple[tuple[int, int], ...], region: tuple[float, float, float, float]) -> "View":
+        """A part of what this view shows: left, top, right, bottom as shares of it.
+
+        Raises:
+            ValueError: the pictures differ in size, so one part is not the same in all.
+        """
+        if region == (0.0, 0.0, 1.0, 1.0) or not sizes:
+            return self
+        if self.crop is None and len(set(sizes)) > 1:
+            raise ValueError("features: the pictures of these hands differ in size; encode those of one size.")
+        x, y, width, height = self.crop or (0, 0, *sizes[0])
+        left, top, right, bottom = region
+        crop = (x + left * width, y + top * height, (right - left) * width, (bottom - top) * height)
+        return dataclasses.replace(self, crop=crop)
 
     def of(self, tokens: HandTokens, numbers: tuple[tuple[int, int], ...]) -> HandTokens:
         """The hands as they are seen: what the graph network knows of a hand does not depend on where it lies.
@@ -173,7 +188,7 @@ def text_key(text: Tensor) -> TextKey:
     return tuple(text.shape), hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def check_shape(sizes: tuple[tuple[int, int], ...], height: int, width: int, crop: bool = False) -> None:
+def check_shape(sizes: tuple[tuple[float, float], ...], height: int, width: int, crop: bool = False) -> None:
     """Refuse to stretch hands: the latent must have the shape of the pictures that they lie in.
 
     Args:
@@ -190,7 +205,7 @@ def check_shape(sizes: tuple[tuple[int, int], ...], height: int, width: int, cro
             continue
         if crop:
             raise ValueError(
-                f"crop_width: the part of the hands' picture has {w} x {h} pixels, but the latent has the shape "
+                f"crop_width: the part of the hands' picture has {w:g} x {h:g} pixels, but the latent has the shape "
                 f"{width} x {height}; give a part of the shape that this model draws."
             )
         raise ValueError(

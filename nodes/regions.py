@@ -55,25 +55,47 @@ def of_segs(segs: Any, number: int, width: int, height: int) -> Transform | None
     Raises:
         ValueError: these are no segments; there is none of that number; their picture has another shape.
     """
-    try:
-        (seg_height, seg_width), segments = (int(segs[0][0]), int(segs[0][1])), list(segs[1])
-        regions = [_region(segment) for segment in segments]
-    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
-        raise ValueError("These are no segments of the Impact Pack: connect SEGS.") from error
+    (seg_width, seg_height), regions = _read_segs(segs)
     if not regions:
         return None
     if number >= len(regions):
         raise ValueError(
             f"There is no segment {number}, they are numbered 0 to {len(regions) - 1}; choose one of them."
         )
+    _check_shape(width, height, seg_width, seg_height)
+    x0, y0, x1, y1 = regions[number]
+    fitted = transform.resize(width, height, seg_width, seg_height)
+    return fitted.then(transform.crop(seg_width, seg_height, x0, y0, x1 - x0, y1 - y0))
+
+
+def crops_of_segs(segs: Any, width: int, height: int) -> list[tuple[float, float, float, float]]:
+    """(x, y, width, height) of every segment's crop, in pixels of a picture of width x height.
+
+    Raises:
+        ValueError: these are no segments, or their picture has another shape.
+    """
+    (seg_width, seg_height), regions = _read_segs(segs)
+    if regions:
+        _check_shape(width, height, seg_width, seg_height)
+    across, down = width / seg_width, height / seg_height
+    return [(x0 * across, y0 * down, (x1 - x0) * across, (y1 - y0) * down) for x0, y0, x1, y1 in regions]
+
+
+def _read_segs(segs: Any) -> tuple[tuple[int, int], list[tuple[int, int, int, int]]]:
+    """Width and height of the picture, and the crop regions."""
+    try:
+        (height, width), segments = (int(segs[0][0]), int(segs[0][1])), list(segs[1])
+        return (width, height), [_region(segment) for segment in segments]
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+        raise ValueError("These are no segments of the Impact Pack: connect SEGS.") from error
+
+
+def _check_shape(width: int, height: int, seg_width: int, seg_height: int) -> None:
     if not transform.keeps_shape(width, height, seg_width, seg_height):
         raise ValueError(
             f"They belong to a picture of {seg_width} x {seg_height} pixels, the hands lie in one of {width} x "
             f"{height} and another shape; connect the segments of the hands' picture."
         )
-    x0, y0, x1, y1 = regions[number]
-    fitted = transform.resize(width, height, seg_width, seg_height)
-    return fitted.then(transform.crop(seg_width, seg_height, x0, y0, x1 - x0, y1 - y0))
 
 
 def _region(segment: Any) -> tuple[int, int, int, int]:

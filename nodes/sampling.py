@@ -19,7 +19,7 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from . import notes
+from . import notes, tiles
 from .network import WHOLE, Features, Maps, TextKey, View, text_key
 from .places import Extent, extent
 from .windows import CallRows, add_all, mask_map, rows_of
@@ -41,6 +41,7 @@ class Injection:
         mask: [M, y, x] in 0..1 over the whole picture, of any size, a further factor; or None.
         levels: a further factor for each level, finest first; levels beyond them count as 1.
         view: which part of the hands' picture is drawn, and how much each hand counts.
+        by_tiles: whether the conditionings say which part of that each call draws.
     """
 
     key: str
@@ -51,6 +52,11 @@ class Injection:
     mask: Tensor | None = None
     levels: tuple[float, ...] = ()
     view: View = WHOLE
+    by_tiles: bool = False
+
+    def region_of(self, cond: dict) -> tiles.Region | None:
+        """The part of the picture that a conditioning says it is for."""
+        return tiles.region_of(cond.get("control"), self.key) if self.by_tiles else None
 
     @property
     def pictures(self) -> int:
@@ -202,6 +208,9 @@ def calc_cond_batch_wrapper(injection: Injection, runs: list[Run]) -> Callable:
         call = Call(injection, run)
         if injection.active(model, timestep):
             conds, call = prepare(injection, run, conds, x_in, model_options)
+        if injection.by_tiles:
+            key = injection.key
+            conds = [None if group is None else [tiles.without_place(cond, key) for cond in group] for group in conds]
         options = model_options.get("transformer_options", {})
         model_options = {**model_options, "transformer_options": {**options, injection.name: call}}
         return executor(model, conds, x_in, timestep, model_options)
@@ -220,12 +229,13 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
     places = shown.places(x_in.device)
     variants: list[Maps | None] = []
     numbers: dict[tuple, int] = {}
+    anywhere = next(filter(None, (injection.region_of(cond) for group in conds for cond in group or ())), tiles.WHOLE)
 
-    def variant(text: Tensor | None, wanted: bool) -> int:
-        name = (wanted, text is not None and run.text_key(text))
+    def variant(text: Tensor | None, wanted: bool, region: tiles.Region) -> int:
+        name = (wanted, text is not None and run.text_key(text), region)
         if name not in numbers:
             numbers[name] = len(variants)
-            variants.append(look_up(injection, run, shown, text) if wanted else None)
+            variants.append(look_up(injection, run, shown, text, region) if wanted else None)
         return numbers[name]
 
     result: list[list[dict] | None] = []
@@ -237,8 +247,9 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         for cond in group:
             text, wanted = text_for(injection, run, cond, group)
             rows = run.rows(text)
+            region = injection.region_of(cond) or anywhere  # prompts that did not pass the node show the same tile
             # by the place in this call: a window's texts are cut like its pictures, and the host repeats too few
-            chosen = [variant(rows[i % len(rows)], wanted) for i in range(len(shown.pictures))]
+            chosen = [variant(rows[i % len(rows)], wanted, region) for i in range(len(shown.pictures))]
             extra = {
                 f"{injection.name}_place": comfy.conds.CONDNoiseShape(places),
                 f"{injection.name}_variant": comfy.conds.CONDRegular(
@@ -279,16 +290,17 @@ def tag_of(cond: dict, text: Tensor | None, group: list[dict], run: Run) -> dict
     return cond.get(TAG, {})
 
 
-def look_up(injection: Injection, run: Run, shown: Extent, text: Tensor | None) -> Maps:
-    """The maps for a size and a text, made once; a run keeps what it uses, however many texts there are."""
+def look_up(injection: Injection, run: Run, shown: Extent, text: Tensor | None, region: tiles.Region) -> Maps:
+    """The maps for a size, a text and a tile, made once; a run keeps what it uses, however many texts there are."""
     height, width = shown.height, shown.width
-    name = (height, width, None if text is None else run.text_key(text))
+    name = (height, width, None if text is None else run.text_key(text), region)
     if name not in run.maps:
-        maps = injection.features.maps(height, width, text, injection.view)
+        view = injection.view.part(injection.features.sizes, region)
+        maps = injection.features.maps(height, width, text, view)
         if injection.mask is not None:
             levels = injection.features.network.levels
             masked = {
-                block: mask_map(tensor, injection.mask, levels[block], height, width)
+                block: mask_map(tensor, injection.mask, levels[block], height, width, region)
                 for block, tensor in maps.blocks.items()
             }
             maps = Maps(masked)

@@ -82,6 +82,7 @@ def steer(
     mask: torch.Tensor | None = None,
     levels: tuple[float, ...] = (),
     view: network.View = network.WHOLE,
+    by_tiles: bool = False,
 ):
     """A clone of the MODEL which the hands steer.
 
@@ -91,17 +92,22 @@ def steer(
     Raises:
         ValueError: naming the input that does not fit.
     """
+    check_range(start_percent, end_percent)
+    network.check_fit(features.network, model)
+    if mask is not None:
+        mask = pictures.check_mask(mask, "mask")
+        check_count(len(mask), features.pictures)
+    injection = sampling.Injection(key, features, strength, start_percent, end_percent, mask, levels, view, by_tiles)
+    return sampling.patched(model, injection)
+
+
+def check_range(start_percent: float, end_percent: float) -> None:
+    """Raise ValueError if the range ends before it begins."""
     if start_percent > end_percent:
         raise ValueError(
             f"start_percent: {start_percent:g} lies after end_percent ({end_percent:g}), so nothing would be applied; "
             "make start_percent the smaller one, or set strength to 0."
         )
-    network.check_fit(features.network, model)
-    if mask is not None:
-        mask = pictures.check_mask(mask, "mask")
-        check_count(len(mask), features.pictures)
-    injection = sampling.Injection(key, features, strength, start_percent, end_percent, mask, levels, view)
-    return sampling.patched(model, injection)
 
 
 def check_count(masks: int, pictures: int) -> None:

@@ -133,17 +133,25 @@ def axis(start: float, length: int, usual: int, cells: int, like: Tensor) -> Ten
     return (index * 2 / max(cells - 1, 1) - 1).clamp(-1, 1)  # beyond the edge as at the edge; MPS has no such padding
 
 
-def mask_map(whole: Tensor, mask: Tensor, level: int, height: int, width: int) -> Tensor:
+def mask_map(
+    whole: Tensor,
+    mask: Tensor,
+    level: int,
+    height: int,
+    width: int,
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> Tensor:
     """Maps weighted by how much of each cell a mask covers.
 
     Args:
         whole: [P, C, Y, X], maps of a level for a latent of height x width cells.
         mask: [M, y, x] in 0..1 over the whole picture, of any size.
+        region: the part of the picture that the latent shows: left, top, right, bottom as shares of it.
 
     Returns:
         [lcm(P, M), C, Y, X]: maps and masks that are not equally many repeat in turn.
     """
     count = math.lcm(len(whole), len(mask))
-    weight = mask_cells(mask.to(whole.device), level, height, width).to(whole)
+    weight = mask_cells(mask.to(whole.device), level, height, width, region).to(whole)
     turn = torch.arange(count)
     return whole[turn % len(whole)] * weight[turn % len(mask), None]

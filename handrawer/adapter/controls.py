@@ -11,20 +11,33 @@ from .grid import cell_edges, level_cells, overlap_matrix
 from .unet import UNetDescription
 
 
-def mask_cells(mask: Tensor, level: int, latent_height: int, latent_width: int) -> Tensor:
+def mask_cells(
+    mask: Tensor,
+    level: int,
+    latent_height: int,
+    latent_width: int,
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> Tensor:
     """How much of each cell of a level a mask covers.
 
-    mask [M, y, x] in 0..1 over the whole picture, of any size. Returns [M, h, w] in 0..1: area averages over the
+    mask [M, y, x] in 0..1 over the whole picture, of any size; region (left, top, right, bottom) the part of that
+    picture that the latent shows, as shares of it. Returns [M, h, w] in 0..1: area averages over the
     cells' own places, exactly 1 where all is white and exactly 0 where all is black. Cells that reach beyond the
     picture's edge, as on coarse levels, count what they cover inside it.
     """
     mask = mask.to(torch.float32)
+    left, top, right, bottom = region
     rows, columns = (
         overlap_matrix(
             cell_edges(level, level_cells(level, side), mask.device),
-            torch.linspace(0, side, pixels + 1, device=mask.device),
+            torch.linspace(
+                -start / (stop - start) * side, (1 - start) / (stop - start) * side, pixels + 1, device=mask.device
+            ),
         )
-        for side, pixels in ((latent_height, mask.shape[-2]), (latent_width, mask.shape[-1]))
+        for side, pixels, start, stop in (
+            (latent_height, mask.shape[-2], top, bottom),
+            (latent_width, mask.shape[-1], left, right),
+        )
     )
     white, black = rows @ mask @ columns.T, rows @ (1 - mask) @ columns.T
     return white / (white + black)
