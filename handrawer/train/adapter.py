@@ -257,7 +257,7 @@ class AdapterTrainer:
         for turn in range(config.accumulate):
             batch = self.batch(turn)
             batches.append(batch)
-            totals.append(self._run(batch, lambda loss: self.learner.backward(loss / config.accumulate)))
+            totals.append(self.forward(batch, lambda loss: self.learner.backward(loss / config.accumulate)))
         names = list(totals[0])
         mean = torch.stack([torch.stack([t[name] for t in totals]).mean() for name in names])
         shared = self.processes.mean(mean.detach().clone())
@@ -276,7 +276,8 @@ class AdapterTrainer:
         clean = self.base.latents(batch.moments, chances.spread)
         return Noised.make(clean, chances.noise, chances.time, self.base.a, self.base.s)
 
-    def _run(self, batch: Batch, backward: Callable[[Tensor], None] | None) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, backward: Callable[[Tensor], None] | None = None) -> dict[str, Tensor]:
+        """The losses of a batch by name; `backward` is called with their sum, see `steps.run_step`."""
         return run_step(
             self.denoiser, self.adapter, batch, self.noised(batch), self.empty, self.config.losses,
             DTYPES[self.config.precision], backward,

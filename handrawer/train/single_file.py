@@ -46,7 +46,7 @@ def recognise(weights: dict[str, Tensor], file: str) -> str:
         )
     width = next((t.shape[1] for n, t in weights.items() if n.startswith(UNET) and n.endswith("attn2.to_k.weight")), 0)
     first = weights[f"{UNET}input_blocks.0.0.weight"]
-    if width not in TEXT_WIDTHS or first.shape[0] != 320:
+    if width not in TEXT_WIDTHS:
         raise ValueError(f"{file} is none of SD1.x, SD2.x and SDXL (text of width {width}): choose one of those.")
     if first.shape[1] != 4:
         raise ValueError(
