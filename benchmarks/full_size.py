@@ -74,6 +74,10 @@ class Setting:
     def usual(self) -> int:
         return self.sizes[0] if SIZES[self.base][0] not in self.sizes else SIZES[self.base][0]
 
+    @property
+    def batch(self) -> str:
+        return f"{self.rows} row{'s' if self.rows > 1 else ''}"
+
     def wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -196,14 +200,14 @@ def seconds(function: Callable[[], object], setting: Setting) -> float:
 
 @torch.no_grad()
 def in_turn(
-    functions: dict[str, Callable[[], object]], setting: Setting, rounds: int | None = None
+    functions: dict[str, Callable[[], object]], setting: Setting, rounds: int | None = None, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each function, all of them in turn, after one round that warms up."""
+    """Seconds of each function, all of them in turn, after one round that warms up unless that is left out."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range((rounds or setting.rounds) + 1):
+    for turn in range((rounds or setting.rounds) + warm):
         for name, function in functions.items():
             found = seconds(function, setting)
-            if turn:
+            if turn >= warm:
                 taken[name].append(found)
     return taken
 
@@ -237,23 +241,6 @@ def moment(device: torch.device) -> Any:
     return event
 
 
-@torch.no_grad()
-def own_time(names: dict[str, Any], call: dict[str, Any], setting: Setting, rounds: int) -> list[tuple[float, float]]:
-    """Seconds that all hooks together take of a step, and of the whole step; step by step, after one to warm up."""
-    sites = {site.block: site for site in names["description"].sites}
-    hooks = {block: TimedAddition(sites[block], residual) for block, residual in names["maps"].items()}
-    handles = [names["unet"].get_submodule(sites[b].module).register_forward_hook(h) for b, h in hooks.items()]
-    found = []
-    try:
-        for _ in range(rounds + 1):
-            taken = seconds(lambda: names["unet"](**call, return_dict=False), setting)
-            found.append((sum(hook.taken() for hook in hooks.values()), taken))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[1:]
-
-
 def share_of(timed: list[tuple[float, float]]) -> float:
     """What the hooks take over the rest of the same step, the median: a busy machine slows both alike."""
     return statistics.median(own / (whole - own) for own, whole in timed)
@@ -281,24 +268,33 @@ def added(names: dict[str, Any], call: dict[str, Any], variant: str) -> Iterator
         yield {"bare": step, "ControlNet": controlled, "T2I-Adapter": adapted}[variant]
 
 
-def run_variant(names: dict[str, Any], call: dict[str, Any], variant: str) -> Callable[[], object]:
-    """A step that opens and closes the variant's context around itself, so that variants can take turns."""
-    kept: dict[str, Any] = {}
+def run_variant(
+    names: dict[str, Any], call: dict[str, Any], variant: str, setting: Setting, own: list[float] | None = None
+) -> Callable[[], object]:
+    """A step that opens and closes the variant's context around itself, so that variants can take turns.
 
-    def once() -> Tensor:
-        if variant != "HanDrawer":
-            with added(names, call, variant) as step:
-                return step()
-        # The hooks' fitted maps live as long as their context, as in a sampling run: they stay, switched on for a step.
+    own: HanDrawer's steps append to it what their hooks took of them, in seconds.
+    """
+    sites = {site.block: site for site in names["description"].sites}
+    # What the hooks have fitted lives as long as their context, as in a sampling run: they stay, on for a step.
+    kept: dict[int, TimedAddition] = {}
+
+    def steered() -> Tensor:
         if not kept:
-            sites = {site.block: site for site in names["description"].sites}
-            kept.update({block: Addition(sites[block], residual) for block, residual in names["maps"].items()})
-        modules = {site.block: names["unet"].get_submodule(site.module) for site in names["description"].sites}
-        handles = [modules[block].register_forward_hook(hook) for block, hook in kept.items()]
+            kept.update({block: TimedAddition(sites[block], residual) for block, residual in names["maps"].items()})
+        handles = [names["unet"].get_submodule(sites[b].module).register_forward_hook(h) for b, h in kept.items()]
         try:
-            return names["unet"](**call, return_dict=False)[0]
+            found = names["unet"](**call, return_dict=False)[0]
         finally:
             for handle in handles:
                 handle.remove()
+        if own is not None:
+            setting.wait()
+            own.append(sum(hook.taken() for hook in kept.values()))
+        return found
 
-    return once
+    def other() -> Tensor:
+        with added(names, call, variant) as step:
+            return step()
+
+    return steered if variant == "HanDrawer" else other

@@ -46,7 +46,6 @@ from benchmarks.full_size import (  # noqa: E402
     inputs,
     make,
     make_maps,
-    own_time,
     run_variant,
     share_of,
     some_hands,
@@ -83,6 +82,11 @@ class Bench:
                 names["features"] = self.t2i(names["hint"])
         return names, call
 
+    @property
+    def warm(self) -> bool:
+        """Whether steps are warmed up: a GPU's first ones are slower by far, a CPU's take long enough as they are."""
+        return self.setting.device.type == "cuda"
+
     def add_others(self) -> None:
         self.controlnet = make(lambda: build_controlnet(self.setting.base), self.setting, 1)
         self.t2i = make(lambda: build_t2i(self.setting.base), self.setting, 2)
@@ -95,8 +99,8 @@ class Bench:
         """The code path is run, changes the output, and stays finite."""
         names, call = self.prepare(self.setting.usual, everything=False)
         with torch.no_grad():
-            bare = run_variant(names, call, "bare")()
-            patched = run_variant(names, call, "HanDrawer")()
+            bare = run_variant(names, call, "bare", self.setting)()
+            patched = run_variant(names, call, "HanDrawer", self.setting)()
         assert isinstance(bare, Tensor) and isinstance(patched, Tensor)
         finite = bool(torch.isfinite(patched).all()) and bool(torch.isfinite(bare).all())
         share = float((patched - bare).float().norm() / bare.float().norm())
@@ -107,8 +111,10 @@ class Bench:
         """Time of a step."""
         setting, size = self.setting, self.setting.usual
         names, call = self.prepare(size)
-        taken = in_turn({v: run_variant(names, call, v) for v in VARIANTS}, setting)
-        own = own_time(names, call, setting, setting.rounds)
+        hooks: list[float] = []
+        steps = {v: run_variant(names, call, v, setting, hooks) for v in VARIANTS}
+        taken = in_turn(steps, setting, warm=self.warm)
+        own = list(zip(hooks[-setting.rounds :], taken["HanDrawer"], strict=True))
         shares = [part / (whole - part) for part, whole in own]
         median = {name: statistics.median(times) for name, times in taken.items()}
         bare = median["bare"]
@@ -116,7 +122,7 @@ class Bench:
             [name, ms(value), ms(min(taken[name])), percent(value - bare, bare) if name != "bare" else ""]
             for name, value in median.items()
         ]
-        self.report.say(f"### A step at {size} × {size}, {setting.rows} rows")
+        self.report.say(f"### A step at {size} × {size}, {setting.batch}")
         self.report.table(["", "median ms", "fastest ms", "more than bare (whole steps)"], rows)
         self.report.say(
             f"HanDrawer's own work in a step (its hooks, timed inside the running UNet, {len(own)} steps): median "
@@ -138,7 +144,7 @@ class Bench:
                 self.hands, load_open_hand(), adapter.config.raster, setting.device
             ),
             "– graph network": lambda: adapter.encode(tokens.inputs),
-            f"– maps for {setting.rows} rows": lambda: make_maps(adapter, tokens, call),
+            f"– maps for {setting.batch}": lambda: make_maps(adapter, tokens, call),
             "ControlNet: depth picture": lambda: hint(self.hands, size, setting),
             "T2I-Adapter: depth picture and network": lambda: self.t2i(hint(self.hands, size, setting)),
             "– network alone": lambda: self.t2i(drawn),
@@ -164,7 +170,7 @@ class Bench:
             for n in (1, 2, 4, 8)
         ]
         self.report.say(f"### Number of hands, {size} × {size}")
-        self.report.table(["hands", "rasters and graph network, ms", f"maps for {setting.rows} rows, ms"], rows)
+        self.report.table(["hands", "rasters and graph network, ms", f"maps for {setting.batch}, ms"], rows)
         self.report.keep(size=size, rows=setting.rows, seconds=taken)
 
     def picture_sizes(self) -> None:
@@ -173,10 +179,12 @@ class Bench:
         for size in setting.sizes:
             names, call = self.prepare(size, everything=False)
             tokens = encode(self.adapter, some_hands(1, size), setting)
-            functions = {v: run_variant(names, call, v) for v in ("bare", "HanDrawer")}
+            hooks: list[float] = []
+            functions = {v: run_variant(names, call, v, setting, hooks) for v in ("bare", "HanDrawer")}
             functions["maps"] = lambda t=tokens, c=call: make_maps(self.adapter, t, c)
-            taken = in_turn(functions, setting, max(1, setting.rounds // 2))
-            timed = own_time(names, call, setting, max(1, setting.rounds // 2))
+            rounds = max(1, setting.rounds // 2)
+            taken = in_turn(functions, setting, rounds, self.warm)
+            timed = list(zip(hooks[-rounds:], taken["HanDrawer"], strict=True))
             own = statistics.median(part for part, _ in timed)
             bare = statistics.median(taken["bare"])
             maps = sum(m.numel() * m.element_size() for m in names["maps"].values()) / MIB
@@ -212,7 +220,7 @@ class Bench:
             cells = [f"{peaks[name] / MIB:.0f}", f"{more / MIB:+.0f}", f"{weights[name] / MIB:.0f}"]
             rows.append([name, *cells, percent(more - weights[name], bare)])
         of = "the device's allocations" if setting.device.type == "cuda" else "the whole process"
-        self.report.say(f"### Peak memory of {of}, {setting.usual} × {setting.usual}, {setting.rows} rows")
+        self.report.say(f"### Peak memory of {of}, {setting.usual} × {setting.usual}, {setting.batch}")
         heads = ["", "peak MiB", "more than bare", "own weights MiB", "beyond its weights, of the bare peak"]
         self.report.table(heads, rows)
         self.report.keep(size=setting.usual, rows=setting.rows, peaks=peaks, weights=weights)
@@ -240,7 +248,7 @@ class Bench:
         call, adapter = inputs(setting, size), self.adapter
         tokens = encode(adapter, self.hands, setting)
         found = {"HanDrawer: graph network": flops(lambda: adapter.encode(tokens.inputs))}
-        name = f"HanDrawer: maps for {setting.rows} rows"
+        name = f"HanDrawer: maps for {setting.batch}"
         found[name] = flops(lambda: make_maps(adapter, tokens, call))
         found["HanDrawer: additions in a step"] = sum(m.numel() for m in make_maps(adapter, tokens, call).values())
         on_meta = inputs(setting, size, torch.device("meta"))
@@ -252,7 +260,7 @@ class Bench:
         found["bare UNet: a step"] = flops(lambda: unet(**on_meta, return_dict=False))
         bare = found["bare UNet: a step"]
         rows = [[what, f"{count / 1e9:.3f}", f"{100 * count / bare:.3f} %"] for what, count in found.items()]
-        self.report.say(f"### Floating point operations, {size} × {size}, {setting.rows} rows, one hand")
+        self.report.say(f"### Floating point operations, {size} × {size}, {setting.batch}, one hand")
         self.report.table(["", "GFLOP", "of a bare step"], rows)
         self.report.keep(size=size, rows=setting.rows, flops=found)
 

@@ -90,6 +90,106 @@ def test_windows_over_a_batch_with_a_text_for_each_picture(sd15: Canvas):
         assert torch.equal(added, expected) if not expected.any() else relative(added, expected) < 1e-4
 
 
+def slide(length: int, step: int):
+    """AnimateDiff's sliding windows, as far as others see them: a wrapper that cuts x, times and conditionings.
+
+    What it says of its windows stands in ``ad_params`` until the next window, also between the steps.
+    """
+    state: dict = {"full_length": None, "context_length": length, "sub_idxs": None}
+
+    def cut(cond: dict, chosen: list[int], count: int) -> dict:
+        def own(value):
+            inner = getattr(value, "cond", None)
+            if isinstance(inner, torch.Tensor):
+                return value._copy_with(inner[chosen]) if inner.shape[0] == count else value
+            return value[chosen] if isinstance(value, torch.Tensor) and value.shape[0] == count else value
+
+        inner = {name: own(value) for name, value in cond["model_conds"].items()}
+        return {**{name: own(value) for name, value in cond.items()}, "model_conds": inner}
+
+    def wrapper(executor, model, conds, x, timestep, model_options):
+        options = model_options["transformer_options"]
+        options["ad_params"] = state  # before the windows: as the latest step left it
+        state["full_length"] = len(x)
+        total = [torch.zeros_like(x) for _ in conds]
+        counts = torch.zeros(len(x), 1, 1, 1)
+        for start in range(0, len(x) - length + step, step):
+            chosen = [(start + i) % len(x) for i in range(length)]  # the last one begins again at the first picture
+            state["sub_idxs"] = chosen
+            parts = [None if group is None else [cut(c, chosen, len(x)) for c in group] for group in conds]
+            for sum_of, found in zip(
+                total, executor(model, parts, x[chosen], timestep[chosen], model_options), strict=True
+            ):
+                sum_of[chosen] += found
+            counts[chosen] += 1
+        return [sum_of / counts for sum_of in total]
+
+    return wrapper
+
+
+@pytest.mark.parametrize("first", ["HanDrawer", "AnimateDiff"])
+def test_sliding_windows_around_us_or_inside(sd15: Canvas, first: str):
+    """Whichever node comes first, each window shows its own pictures, in the second step as in the first."""
+    from comfy.patcher_extension import WrappersMP
+
+    frames = (one_hand(112, 72), other_hand(112, 72), Frame(112, 72), one_hand(112, 72), other_hand(112, 72))
+    features = sd15.features(*frames)
+
+    def sliding(model):
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "slide", slide(3, 2))
+        return model
+
+    model = sliding(sd15.patched(features)) if first == "HanDrawer" else sd15.patched(features, sliding(sd15.model))
+    pair = sd15.tagged(sd15.text(1)), sd15.tagged(sd15.text(2), "negative")
+    _, calls = sd15.sample(model, *pair, cfg=4.0, batch=5, size=(9, 14), steps=2)
+    windows = [[0, 1, 2], [2, 3, 4]]
+    assert len(calls) == 2 * len(windows)
+    (block, *_) = sd15.network.levels
+    known = {}
+    for number, call in enumerate(calls):
+        for row, text in enumerate(call.context):
+            picture = windows[number % 2][row % 3]
+            name = (picture, text.numpy().tobytes())
+            if name not in known:
+                known[name] = sd15.residuals([frames[picture]], 9, 14, text)[block]
+            expected, found = known[name], call.added[block][row]
+            assert torch.equal(found, expected) if not expected.any() else relative(found, expected) < 1e-4, number
+
+
+def test_tiles_cut_by_a_function_wrapper(sd15: Canvas):
+    """Some tile nodes cut x and everything that lies on the same grid, and stack the tiles: ours lies there, too."""
+
+    def tiled(apply, given):
+        x, c = given["input"], given["c"]
+        halves = (slice(0, 8), slice(8, 16))
+
+        def stacked(value):
+            if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[-2:] == x.shape[-2:]:
+                return torch.cat([value[..., half] for half in halves])
+            if isinstance(value, torch.Tensor) and len(value) == len(x):
+                return torch.cat([value, value])
+            return value
+
+        options = {**c["transformer_options"], "cond_or_uncond": list(given["cond_or_uncond"]) * 2}
+        parts = {name: stacked(value) for name, value in c.items() if name != "transformer_options"}
+        found = apply(stacked(x), stacked(given["timestep"]), **parts, transformer_options=options)
+        return torch.cat(found.chunk(2), dim=-1)
+
+    model = sd15.patched(sd15.features(one_hand(128, 128)))
+    model.set_model_unet_function_wrapper(tiled)
+    pair = sd15.tagged(sd15.text(1)), sd15.tagged(sd15.text(2), "negative")
+    _, (call,) = sd15.sample(model, *pair, cfg=4.0, size=(16, 16))
+    assert call.x.shape == (4, 4, 16, 8)
+    for row, text in enumerate(call.context):
+        whole = sd15.residuals([one_hand(128, 128)], 16, 16, text)
+        for block, level in sd15.network.levels.items():
+            left = (8 if row >= 2 else 0) // 2**level
+            expected = whole[block][..., left : left + call.added[block].shape[-1]]
+            found = call.added[block][row]
+            assert torch.equal(found, expected) if not expected.any() else relative(found, expected) < 1e-4, block
+
+
 def test_parts_of_a_batch(nodes, host_nodes):
     """Beside the host's nodes that cut batches of latents: the hands of the pictures that are left."""
     from comfy_extras.nodes_rebatch import LatentRebatch
