@@ -1,0 +1,194 @@
+"""The small model in four steps without a negative row: its guided sampling distilled into low-rank weight changes.
+
+Progressive distillation (Salimans, Ho 2022, arXiv 2202.00512) in one go: at each of the four times the student's one
+DDIM step is to land where three guided steps of the teacher land, as in guided distillation (Meng et al. 2023, arXiv
+2210.03142). The HanDrawer adapter is the one that ships; it is not touched and serves the student unchanged.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.ablation.base import Added, FrozenBase, Guide
+from benchmarks.ablation.sampling import draw
+from benchmarks.ablation.training import hands_at
+from benchmarks.ablation.workshop import Workshop
+from handrawer.train.data import Samples, batch_at
+from handrawer.train.diffusion import batch_tensors
+from handrawer.train.graph import Graphed, Tensors
+from handrawer.train.state import Average, learning_rate, step_generator
+
+from .lowrank import LowRank
+
+log = logging.getLogger("handrawer")
+STEPS = 4
+SUBSTEPS = 3  # of the teacher for one of the student
+WITHOUT_HAND = 0.25  # share of the samples that are given without a hand
+SEED = 31
+
+
+def trailing_times(steps: int) -> list[int]:
+    """The sampling times of DDIM with trailing spacing, latest first."""
+    return [round(1000 - 1000 * k / steps) - 1 for k in range(steps)]
+
+
+def ddim(x: Tensor, v: Tensor, a: Tensor, s: Tensor, a_next: Tensor, s_next: Tensor) -> Tensor:
+    """One DDIM step; noise levels are broadcastable to x."""
+    return a_next * (a * x - s * v) + s_next * (s * x + a * v)
+
+
+def landing_velocity(x: Tensor, landed: Tensor, a: Tensor, s: Tensor, a_next: Tensor, s_next: Tensor) -> Tensor:
+    """The v with which one DDIM step from x arrives at `landed`: the inverse of `ddim` in v."""
+    return (landed - (a * a_next + s * s_next) * x) / (s_next * a - a_next * s)
+
+
+@dataclass
+class Schedule:
+    """Noise levels of the student's steps and of the teacher's between them: a, s [STEPS, SUBSTEPS + 1], times
+    [STEPS, SUBSTEPS] int64; the last level is that of the finished picture."""
+
+    a: Tensor
+    s: Tensor
+    times: Tensor
+
+    @staticmethod
+    def of(base: FrozenBase) -> Schedule:
+        fine = torch.tensor(trailing_times(STEPS * SUBSTEPS), device=base.device)
+        levels = torch.cat([fine, fine.new_zeros(1)])
+        index = torch.arange(STEPS)[:, None] * SUBSTEPS + torch.arange(SUBSTEPS + 1)[None]
+        chosen = levels[index.to(base.device)]
+        return Schedule(base.a[chosen], base.s[chosen], chosen[:, :SUBSTEPS])
+
+
+class Distiller:
+    """Teacher, student and its optimiser."""
+
+    def __init__(self, base: FrozenBase, guide: Guide, batch: int, rank: int, rate: float, guidance: float) -> None:
+        self.base, self.guide, self.size, self.rate, self.guidance = base, guide, batch, rate, guidance
+        torch.manual_seed(SEED)
+        self.change = LowRank(base.pipe.unet, rank).to(base.device)
+        self.schedule = Schedule.of(base)
+        on_gpu = base.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(self.change.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.average = Average(self.change, 0.99)
+        self.gradients = Graphed(self._gradients) if on_gpu else self._gradients
+
+    def batch(self, samples: Samples, step: int) -> Tensors:
+        """A step's samples, noise, and which of the student's steps each of them is."""
+        generator = step_generator(SEED, step, self.base.device)
+        drawn = batch_at(samples, step, self.size, self.size, self.base.model, SEED, 128)
+        return batch_tensors(drawn) | {
+            "noise": torch.randn(drawn.latents.shape, generator=generator, device=self.base.device),
+            "which": torch.randint(STEPS, (self.size,), generator=generator, device=self.base.device),
+        }
+
+    def _gradients(self, tensors: Tensors) -> Tensors:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(tensors)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.change.parameters(), 1.0)
+        return {"loss": loss.detach()}
+
+    def loss(self, tensors: Tensors) -> Tensor:
+        """Mean squared error of v against the landing velocity."""
+        base, which = self.base, tensors["which"]
+        a, s = (level[which][..., None, None, None].unbind(1) for level in (self.schedule.a, self.schedule.s))
+        times = self.schedule.times[which]
+        x = a[0] * tensors["latents"] + s[0] * tensors["noise"]
+        with torch.no_grad():
+            text, empty = base.encode(tensors["tokens"]), base.encode(base.empty.expand(self.size, -1))
+            own, negative = (self._maps(tensors, t, t is empty) for t in (text, empty))
+            both = {block: torch.cat([own[block], negative[block]]) for block in own}
+            landed = x
+            for k in range(SUBSTEPS):
+                time_ = torch.cat([times[:, k]] * 2)
+                v = base.predict(torch.cat([landed] * 2), time_, torch.cat([text, empty]), Added(both)).float()
+                with_, without = v.chunk(2)
+                v = without + self.guidance * (with_ - without)
+                landed = ddim(landed, v, a[k], s[k], a[k + 1], s[k + 1])
+            target = landing_velocity(x, landed, a[0], s[0], a[SUBSTEPS], s[SUBSTEPS])
+        network = _Called(base.pipe.unet, self.change.weights(base.pipe.unet, base.dtype), base.dtype)
+        found = network(x, times[:, 0], text, own)
+        return (found.float() - target).square().mean()
+
+    def _maps(self, tensors: Tensors, text: Tensor, dropped: bool) -> dict[int, Tensor]:
+        drop = torch.full((self.size,), dropped, device=self.base.device)
+        with self.base.autocast():
+            maps = self.guide.prepare(hands_at(tensors, slice(None)), text, drop)
+        given = (torch.arange(self.size, device=self.base.device) >= WITHOUT_HAND * self.size).float()
+        return {block: value * given[:, None, None, None] for block, value in maps.items()}
+
+    def train(self, samples: Samples, seconds: float) -> tuple[int, list[float]]:
+        """Train for so long; the steps that were done, and the loss in tenths of them."""
+        began, losses = time.monotonic(), []
+        while (progress := (time.monotonic() - began) / seconds) < 1:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.rate, len(losses), progress, 20)
+            losses.append(self.gradients(self.batch(samples, len(losses)))["loss"].clone())
+            self.optimizer.step()
+            self.average.update(self.change, len(losses))
+            if len(losses) % 25 == 0:
+                losses[-1].item()  # waits for the GPU, so that the clock is true
+        values = torch.stack(losses)
+        if not bool(torch.isfinite(values).all()):
+            raise FloatingPointError("The distillation diverged.")
+        return len(losses), [float(part.mean()) for part in values.chunk(10)]
+
+
+class _Called:
+    """The UNet's forward pass with other weights, residuals added to its blocks."""
+
+    def __init__(self, unet: nn.Module, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self.unet, self.weights, self.dtype = unet, weights, dtype
+
+    def __call__(self, noisy: Tensor, time_: Tensor, text: Tensor, sites: dict[int, Tensor]) -> Tensor:
+        noisy = noisy.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        given = (noisy, time_, text.to(self.dtype), sites)
+        wrapped = _Denoise(self.unet)
+        named = {f"unet.{k}": v for k, v in self.weights.items()}
+        with torch.autocast(noisy.device.type, enabled=False):
+            return torch.func.functional_call(wrapped, named, given)
+
+
+class _Denoise(nn.Module):
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, noisy: Tensor, time_: Tensor, text: Tensor, sites: dict[int, Tensor]) -> Tensor:
+        from handrawer.train.diffusion import denoise
+
+        return denoise(self.unet, noisy, time_, text, sites)
+
+
+def distill(shop: Workshop) -> None:
+    """Train the student, draw the held-out poses with it and with the base at the same number of steps."""
+    from safetensors.torch import save_file
+
+    config, base, guide = shop.config, shop.base, shop.guides["shipped"]
+    worker = Distiller(base, guide, config.distill_batch, config.rank, config.distill_rate, config.guidance)
+    seconds = max(2.0, min(config.distill_seconds, shop.left() - 70))
+    steps, curve = worker.train(shop.samples, seconds)
+    del worker.gradients
+    worker.average.into(worker.change)
+    student = worker.change.merged(base.pipe.unet, base.dtype)
+    tensors = worker.change.tensors()
+    save_file(tensors, shop.out / "four_steps.safetensors", metadata={"rank": str(config.rank), "steps": str(STEPS)})
+    options: dict[str, Any] = {"steps": STEPS, "chunk": config.chunk}
+    shop.show("few.student", draw(base, guide, shop.poses, unet=student, guidance=1.0, **options))
+    shop.show("few.student text", draw(base, None, shop.poses, unet=student, guidance=1.0, **options))
+    shop.show("few.base guided", draw(base, guide, shop.poses, guidance=config.guidance, **options))
+    shop.show("few.base", draw(base, guide, shop.poses, guidance=1.0, **options))
+    shop.show("few.base text", draw(base, None, shop.poses, guidance=config.guidance, **options))
+    parameters = sum(p.numel() for p in worker.change.parameters())
+    shop.note(distillation={
+        "steps": steps, "batch": config.distill_batch, "seconds": seconds, "curve": curve, "parameters": parameters,
+        "bytes": (shop.out / "four_steps.safetensors").stat().st_size, "rate": config.distill_rate,
+    })  # fmt: skip
+    log.info("distilled in %d steps: %s", steps, curve)
