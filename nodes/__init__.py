@@ -11,6 +11,7 @@ from .adapter import HanDrawerApply, HanDrawerEncodeHands, HanDrawerUNetLoader
 from .advanced import HanDrawerApplyAdvanced
 from .batches import HanDrawerHandsFromBatch
 from .card import HanDrawerFileCard
+from .detailing import HanDrawerApplySegs
 from .estimate import HanDrawerEstimateHands, HanDrawerEstimateHandsAdvanced
 from .exporting import HanDrawerExportMesh
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
@@ -52,6 +53,7 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerConvertHands,
     HanDrawerSmoothHands,
     HanDrawerPoser,
+    HanDrawerApplySegs,
 ]
 
 
