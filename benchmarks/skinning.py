@@ -15,9 +15,9 @@ import io
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -104,6 +104,13 @@ def measure(functions: dict[str, Callable[[], None]], rounds: int, device: str) 
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+def smplx_version() -> str | None:
+    try:
+        return version("smplx")
+    except PackageNotFoundError:
+        return None
+
+
 def difference(mano: ManoFile, device: str) -> float:
     """Metres between the two, over 64 hands, with the parameters brought into the model's frame."""
     given = parameters(64, device)
@@ -116,29 +123,29 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu (one thread) or cuda")
     device = parser.parse_args().device
     torch.set_num_threads(1)
-    try:
-        import smplx  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        sys.exit('There is nothing to compare with: pip install "smplx>=0.1.28" (non-commercial licence).')
-    from importlib.metadata import version
-
+    theirs = smplx_version()
     with TemporaryDirectory() as folder:
         mano = read_mano(write_npz(Path(folder) / "MANO_RIGHT.npz"))
     where = torch.cuda.get_device_name() if device != "cpu" else f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"torch {torch.__version__}, smplx {version('smplx')}, Python {platform.python_version()}, {where}")
-    print(f"one thread, float32; the two differ by at most {difference(mano, device) * 1e6:.2f} micrometres\n")
+    print(f"torch {torch.__version__}, smplx {theirs or 'none'}, Python {platform.python_version()}, {where}")
+    if theirs:
+        print(f"one thread, float32; the two differ by at most {difference(mano, device) * 1e6:.2f} micrometres\n")
+    else:
+        print('smplx is not here to compare with: pip install "smplx>=0.1.28" (non-commercial licence).\n')
     print(f"{'hands':>6s}  {'':20s}{'smplx ms':>10s}{'ours ms':>10s}{'ours / smplx':>14s}")
     for batch in BATCHES:
         given = parameters(batch, device)
-        poses = {"smplx": smplx_model(batch, device), "ours": our_model(mano, batch, device)}
+        poses = {"ours": our_model(mano, batch, device)}
+        if theirs:
+            poses = {"smplx": smplx_model(batch, device), **poses}
         rows: dict[str, Callable[[], None]] = {}
         for name, pose in poses.items():
             rows[f"{name} forward"] = forward(pose, given)
             rows[f"{name} forward + backward"] = both_ways(pose, given)
         seconds = measure(rows, ROUNDS[batch], device)
         for what in ("forward", "forward + backward"):
-            theirs, ours = seconds[f"smplx {what}"], seconds[f"ours {what}"]
-            print(f"{batch:6d}  {what:20s}{1000 * theirs:10.3f}{1000 * ours:10.3f}{ours / theirs:14.2f}")
+            other, ours = seconds.get(f"smplx {what}", float("nan")), seconds[f"ours {what}"]
+            print(f"{batch:6d}  {what:20s}{1000 * other:10.3f}{1000 * ours:10.3f}{ours / other:14.2f}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def without_hands(pyramid: Pyramid, hands: Tensor, number: int) -> tuple[Pyramid
     middle = (hands[number].amax(dim=0) + hands[number].amin(dim=0)) / 2
     side = AROUND * extent
     region = torch.tensor([[float(middle[0]), float(middle[1]), side, 0.0]])
-    picture = pyramid.crops(region, LOCAL_SIDE)[0].permute(1, 2, 0)
+    picture = pyramid.crops(region, LOCAL_SIDE)[0].permute(1, 2, 0).cpu()
     scale = side / LOCAL_SIDE
     origin = places.to_picture(region[0], torch.tensor([-0.5, -0.5]))
     local = (hands - origin) / scale
@@ -51,7 +51,7 @@ def without_hands(pyramid: Pyramid, hands: Tensor, number: int) -> tuple[Pyramid
     half = 2.5 * extent / scale / 2
     centre = LOCAL_SIDE / 2
     box = torch.tensor([[centre - half, centre - half, centre + half, centre + half]])
-    return Pyramid(picture), Local(origin, scale, box)
+    return Pyramid(picture.to(pyramid.device)), Local(origin, scale, box)
 
 
 def _silhouette(points: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ def estimate_hands(
     side: str = "auto",
     boxes: Sequence[Tensor] | None = None,
     backend: str = "auto",
+    device: torch.device | str = "cpu",
 ) -> Hands:
     """Find the hands in each picture and fit the hand model to every one.
 
@@ -51,7 +52,7 @@ def estimate_hands(
         model: the open hand if None.
         camera: ``default_camera`` if None.
         thorough: the short form of ``thoroughness``: True is ``balanced``, False ``fast``.
-        thoroughness, palm_confidence, backend: see ``LandmarkDetector``.
+        thoroughness, palm_confidence, backend, device: see ``LandmarkDetector``.
         side: ``left`` or ``right`` where all hands are known to be such; ``auto`` asks the detector and the fit.
         boxes: for each picture [K, 4] x0, y0, x1, y1, normalised: look there alone. Fewer than pictures start again at
             the first.
@@ -66,7 +67,7 @@ def estimate_hands(
     """
     counters.count("estimate")
     with torch.inference_mode(False), torch.no_grad():
-        pictures = _rgb(pictures)
+        pictures = as_rgb(pictures)
         detector = LandmarkDetector(
             max_hands,
             min_confidence,
@@ -74,6 +75,7 @@ def estimate_hands(
             thoroughness=thoroughness,
             palm_confidence=palm_confidence,
             backend=backend,
+            device=device,
         )
         if side not in SIDES:
             raise ValueError(f"side is {side!r}, it must be one of {', '.join(SIDES)}.")
@@ -132,7 +134,7 @@ def _largest_first(hands: list[Hand], width: int, height: int) -> tuple[Hand, ..
     return tuple(sorted(hands, key=extent, reverse=True))
 
 
-def _rgb(pictures: Tensor) -> Tensor:
+def as_rgb(pictures: Tensor) -> Tensor:
     """[B, H, W, 3] float32 in [0, 1] on the CPU, never the caller's own memory."""
     if not isinstance(pictures, Tensor) or pictures.dim() != 4 or not pictures.is_floating_point():
         shape = tuple(pictures.shape) if isinstance(pictures, Tensor) else type(pictures).__name__

@@ -37,6 +37,8 @@ class LandmarkDetector:
         backend: ``torch`` runs the networks here and needs nothing more. ``mediapipe`` takes the package of that name;
             it knows two levels only, so that ``thorough`` is ``balanced``. ``auto`` is ``torch``: a workflow gives the
             same hands on every machine, whatever is installed there.
+        device: where torch runs the networks. The processor's hands are the same on every machine; a GPU's differ by
+            its rounding, and ``thorough`` takes a small part of the time.
 
     Calling it is deterministic and safe from any thread. The networks are built once and kept.
 
@@ -55,6 +57,7 @@ class LandmarkDetector:
         thoroughness: str | None = None,
         palm_confidence: float | None = None,
         backend: str = "auto",
+        device: torch.device | str = "cpu",
     ):
         if max_hands < 1:
             raise ValueError(f"max_hands is {max_hands}: the detector must be allowed at least one hand.")
@@ -72,6 +75,7 @@ class LandmarkDetector:
         self.palm_confidence = palm_confidence
         self.thoroughness = thoroughness
         self.backend = "torch" if backend == "auto" else backend
+        self.device = device
 
     def __call__(self, picture: Tensor, boxes: Tensor | None = None) -> list[Landmarks]:
         """The hands in a picture, largest first.
@@ -99,7 +103,7 @@ class LandmarkDetector:
         return hands[: self.max_hands]
 
     def _find(self, picture: Tensor, boxes: Tensor | None) -> list[Landmarks]:
-        looks = Search(self.thoroughness, self.min_confidence, self.palm_confidence)(picture, boxes)
+        looks = Search(self.thoroughness, self.min_confidence, self.palm_confidence, self.device)(picture, boxes)
         size = torch.tensor([picture.shape[1], picture.shape[0]], dtype=torch.float32)
         return [
             Landmarks(

@@ -46,15 +46,20 @@ class Network(nn.Module):
                     self.register_buffer(_buffer(layer[part]), value)
         self._last_use = {number: i for i, layer in enumerate(self.layers) for number in layer["in"]}
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """The outputs for pictures [N, 3, side, side] float32 in [0, 1]."""
+    def forward(self, pictures: Tensor, also: tuple[int, ...] = ()) -> list[Tensor]:
+        """The outputs for pictures [N, 3, side, side] float32 in [0, 1], then the values with the numbers ``also``."""
         values = {self.input: pictures.contiguous(memory_format=torch.channels_last)}
         for i, layer in enumerate(self.layers):
             values[layer["out"]] = LAYERS[layer["kind"]](self, layer, *(values[number] for number in layer["in"]))
             for number in layer["in"]:
-                if self._last_use[number] == i and number not in self.outputs:
+                if self._last_use[number] == i and number not in self.outputs and number not in also:
                     values.pop(number, None)
-        return [values[number] for number in self.outputs]
+        return [values[number] for number in (*self.outputs, *also)]
+
+    def output_of(self, kind: str) -> int:
+        """The number of the value that the only layer of a kind makes."""
+        (found,) = [layer["out"] for layer in self.layers if layer["kind"] == kind]
+        return found
 
     def weight(self, layer: dict[str, Any], part: str = "weight") -> Tensor:
         return self.get_buffer(_buffer(layer[part]))
@@ -76,6 +81,10 @@ def _same(x: Tensor, kernel: int, stride: int) -> tuple[Tensor, int]:
 
 def _convolve(network: Network, layer: dict[str, Any], x: Tensor) -> Tensor:
     weight = network.weight(layer)
+    if weight.shape[-1] == 1 and layer["stride"] == 1 and layer["kind"] == "conv":
+        # The same sums as one product of matrices, which takes two thirds of a convolution's time on one thread.
+        y = F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], network.weight(layer, "bias")).permute(0, 3, 1, 2)
+        return F.relu6(y, inplace=True) if layer["relu6"] else y
     padding = 0
     if layer["same"]:
         x, padding = _same(x, weight.shape[-1], layer["stride"])
@@ -106,25 +115,28 @@ LAYERS: dict[str, Callable[..., Tensor]] = {
 
 
 _LOCK = threading.Lock()
-_NETWORKS: dict[str, Network] = {}
+_NETWORKS: dict[tuple[str, str], Network] = {}
 
 
-def palm_network() -> Network:
+def palm_network(device: torch.device | str = "cpu") -> Network:
     """Pictures [N, 3, 192, 192] in [0, 1] to boxes [N, 2016, 18] about the anchors and their scores [N, 2016, 1]."""
-    return _network("palm")
+    return _network("palm", device)
 
 
-def hand_network() -> Network:
+def hand_network(device: torch.device | str = "cpu") -> Network:
     """Pictures [N, 3, 224, 224] in [0, 1] of an upright hand to points [N, 63] in pixels of that picture (z in the same
     unit, from the wrist), presence [N, 1], right-handedness [N, 1] and points [N, 63] in metres."""
-    return _network("hand")
+    return _network("hand", device)
 
 
-def _network(name: str) -> Network:
+def _network(name: str, device: torch.device | str) -> Network:
+    device = torch.device(device)
     with _LOCK:
-        if not _NETWORKS:
-            _NETWORKS.update(_read(WEIGHTS_FILE))
-        return _NETWORKS[name]
+        if (name, str(device)) not in _NETWORKS:
+            with torch.inference_mode(False):
+                for known, network in _read(WEIGHTS_FILE).items():
+                    _NETWORKS[known, str(device)] = network.to(device)
+        return _NETWORKS[name, str(device)]
 
 
 def forget_networks() -> None:

@@ -20,7 +20,7 @@ class Pyramid:
     """A picture in powers of a half of its size, so that no look at a large region skips pixels.
 
     Args:
-        picture: [H, W, 3] float32 in [0, 1].
+        picture: [H, W, 3] float32 in [0, 1], on the device on which the networks are to run.
     """
 
     def __init__(self, picture: Tensor):
@@ -31,6 +31,10 @@ class Pyramid:
             self.levels.append(level)
 
     @property
+    def device(self) -> torch.device:
+        return self.levels[0].device
+
+    @property
     def width(self) -> int:
         return self.levels[0].shape[-1]
 
@@ -39,15 +43,15 @@ class Pyramid:
         return self.levels[0].shape[-2]
 
     def crops(self, regions: Tensor, size: int) -> Tensor:
-        """What is seen in regions [N, 4]: [N, 3, size, size], black outside the picture.
+        """What is seen in regions [N, 4]: [N, 3, size, size] on the picture's device, black outside the picture.
 
         The upper left pixel's middle lies on the region's corner, as MediaPipe has it: its networks expect that.
         """
         # Up to one and a half pixels a sample the picture is read as it is, as MediaPipe reads it.
         levels = (regions[:, 2] / size / 1.5).clamp_min(1).log2().ceil().long().clamp_max(len(self.levels) - 1)
-        steps = torch.arange(size) / size - 0.5
-        crops = torch.empty(len(regions), 3, size, size)
-        for i, (level, region) in enumerate(zip(levels.tolist(), regions, strict=True)):
+        steps = torch.arange(size, device=self.device) / size - 0.5
+        crops = torch.empty(len(regions), 3, size, size, device=self.device)
+        for i, (level, region) in enumerate(zip(levels.tolist(), regions.to(self.device), strict=True)):
             picture = self.levels[level]
             x, y = to_picture(region, torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)).unbind(-1)
             scale = 2.0**level

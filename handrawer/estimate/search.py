@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import regions as places
+from .borrowed import with_own_views
 from .erase import without_hands
 from .looks import Looks, find_palms, look_at_hands
 from .merge import SAME_HAND, apart, distinct, distinct_regions, extents, fragments
@@ -88,11 +89,13 @@ class Search:
         thoroughness: one of ``find.THOROUGHNESS``.
         presence: 0 to 1, how sure the landmark network must be of seeing a hand.
         palm: 0 to 1, how sure the palm detector must be.
+        device: where the networks run.
     """
 
     thoroughness: str
     presence: float
     palm: float
+    device: torch.device | str = "cpu"
 
     def __call__(self, picture: Tensor, boxes: Tensor | None = None) -> Looks:
         """The hands of a picture [H, W, 3], float32 in [0, 1], in any order.
@@ -100,7 +103,7 @@ class Search:
         Args:
             boxes: [K, 4] x0, y0, x1, y1 in pixels: look there alone. None: everywhere.
         """
-        pyramid = Pyramid(picture)
+        pyramid = Pyramid(picture.to(self.device))
         if self.thoroughness == "fast":
             found = self._fast(pyramid, boxes)
         else:
@@ -129,7 +132,7 @@ class Search:
         for turn in plan.turns:
             finds = _joined(finds, self._below(pyramid, finds.looks, turn, plan))
         part = fragments(finds.looks.points, finds.looks.presence, SURE)
-        return finds.looks[~part]
+        return with_own_views(pyramid, finds.looks[~part], self.presence)
 
     def _palms(self, pyramid: Pyramid, squares: Tensor, plan: Plan) -> Tensor:
         """[M, 4] regions of hands, each worth a look."""
@@ -209,9 +212,7 @@ def _agreement(again: list[Looks], presence: float) -> tuple[Looks, Tensor]:
 
 def _joined(*finds: Finds) -> Finds:
     parts = [find.looks for find in finds]
-    looks = Looks(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("points", "world", "presence", "right"))
-    )
+    looks = Looks.joined(parts)
     # Of the same hand, the earlier find: later passes see it turned, or among painted surroundings.
     order = torch.cat([part.presence - 2 * i for i, part in enumerate(parts)])
     return Finds(looks[_index(distinct(looks.points, order))], any(find.doubtful for find in finds))
