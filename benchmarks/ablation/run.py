@@ -72,34 +72,43 @@ def drawing(config: AblationConfig) -> dict[str, Any]:
     return {"steps": config.sampling_steps, "guidance": config.guidance, "chunk": config.chunk}
 
 
+def try_rates(shop: Workshop, arm: str, tried: tuple[float, ...]) -> tuple[list[float], float]:
+    """Losses at the end of a short training of one arm at several learning rates, and the seconds of a step."""
+    config = shop.config
+    seeds = (config.seeds[0],) * len(tried)  # the same samples and first weights: only the rate differs
+    recipe = Recipe(seeds, tried, config.batch, config.trial_steps, config.warmup, drop_text=config.drop_text)
+    stack = Stack(shop.base, lambda: make_guide(arm, shop.base), recipe)
+    first = stack.train_step(shop.samples)
+    log.info("%s: first losses %s", arm, {k: v.tolist() for k, v in first.items()})
+    began = time.monotonic()
+    total = torch.zeros(len(tried), device=shop.base.device)
+    for step in range(1, config.trial_steps):
+        losses = stack.train_step(shop.samples)
+        if step >= config.trial_steps * 2 // 3:
+            total += losses["denoising"] + losses["second"]
+    found = total.tolist()
+    return found, (time.monotonic() - began) / max(1, config.trial_steps - 1)
+
+
 def choose_rates(shop: Workshop) -> tuple[dict[str, float], dict[str, float]]:
-    """For each kind of network the best of the learning rates in a short trial, and seconds a step of the arms."""
-    config, rates, seconds = shop.config, {}, {}
-    trials = {}
-    for network, arm, tried in (
-        ("adapter", "full", config.rates),
-        ("t2i", "t2i", config.rates),
-        ("control", "control", config.control_rates),
-    ):
-        seeds = (config.seeds[0],) * len(tried)  # the same samples and first weights: only the rate differs
-        recipe = Recipe(seeds, tried, config.batch, config.trial_steps, config.warmup, drop_text=config.drop_text)
-        stack = Stack(shop.base, lambda arm=arm: make_guide(arm, shop.base), recipe)
-        first = stack.train_step(shop.samples)
-        log.info("%s: %s", network, {k: v.tolist() for k, v in first.items()})
-        began = time.monotonic()
-        total = torch.zeros(len(tried), device=shop.base.device)
-        for step in range(1, config.trial_steps):
-            losses = stack.train_step(shop.samples)
-            if step >= config.trial_steps * 2 // 3:
-                total += losses["denoising"] + losses["second"]
-        found = total.tolist()
-        seconds[network] = (time.monotonic() - began) / max(1, config.trial_steps - 1)
+    """For each kind of network the best of the learning rates in a short trial, and seconds a step of its arms."""
+    config = shop.config
+    tried = {"adapter": config.rates, "t2i": config.rates, "control": config.control_rates}
+    rates = {network: values[len(values) // 2] for network, values in tried.items()}  # where a trial fails
+    seconds: dict[str, float] = {}
+    trials: dict[str, dict[str, float]] = {}
+
+    def trial(network: str) -> None:
+        found, seconds[network] = try_rates(shop, "full" if network == "adapter" else network, tried[network])
         finite = [value if math.isfinite(value) else math.inf for value in found]
-        rates[network] = tried[finite.index(min(finite))]
-        trials[network] = dict(zip(map(str, tried), found, strict=True))
+        rates[network] = tried[network][finite.index(min(finite))]
+        trials[network] = dict(zip(map(str, tried[network]), found, strict=True))
         log.info("%s: %.1f ms a step, trials %s", network, 1000 * seconds[network], trials[network])
-        del stack
-        shop.tidy()
+
+    for network in tried:
+        shop.attempt(f"trial {network}", functools.partial(trial, network))
+    slowest = max(seconds.values(), default=0.1)
+    seconds = {network: seconds.get(network, 1.5 * slowest) for network in tried}
     shop.note(rates=rates, trials=trials, seconds_per_step=seconds)
     return rates, seconds
 

@@ -6,6 +6,7 @@ optimiser state, and gradients of one never reach another (a test compares it wi
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ from handrawer.train.state import learning_rate, step_generator
 
 from .base import FrozenBase, Guide, joined
 
+log = logging.getLogger("handrawer")
 RASTER = 128
 
 
@@ -138,10 +140,21 @@ class Stack:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(group["peak"], self.step, self.step / recipe.steps, recipe.warmup)
-        losses = self.gradients(self.batch(samples, self.step))
+        losses = self._try(self.batch(samples, self.step))
         self.optimizer.step()
         self.step += 1
         return losses
+
+    def _try(self, tensors: Tensors) -> Tensors:
+        """The gradients by the recorded graph; where recording fails, kernel by kernel from then on."""
+        try:
+            return self.gradients(tensors)
+        except RuntimeError as error:
+            if self.step or not isinstance(self.gradients, Graphed):
+                raise
+            log.warning("this step cannot be recorded (%s): it goes on without", error)
+            self.gradients = self._gradients
+            return self.gradients(tensors)
 
     def train(self, samples: Samples) -> list[list[float]]:
         """All steps; the sum of both losses of every copy, a mean over each tenth of the run: [10][copies]."""

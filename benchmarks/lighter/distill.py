@@ -95,6 +95,16 @@ class Distiller:
         nn.utils.clip_grad_norm_(self.change.parameters(), 1.0)
         return {"loss": loss.detach()}
 
+    def _try(self, tensors: Tensors, first: bool) -> Tensors:
+        try:
+            return self.gradients(tensors)
+        except RuntimeError as error:
+            if not first or not isinstance(self.gradients, Graphed):
+                raise
+            log.warning("the distillation's step cannot be recorded (%s): it goes on without", error)
+            self.gradients = self._gradients
+            return self.gradients(tensors)
+
     def loss(self, tensors: Tensors) -> Tensor:
         """Mean squared error of v against the landing velocity."""
         base, which = self.base, tensors["which"]
@@ -130,7 +140,7 @@ class Distiller:
         while (progress := (time.monotonic() - began) / seconds) < 1:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.rate, len(losses), progress, 20)
-            losses.append(self.gradients(self.batch(samples, len(losses)))["loss"].clone())
+            losses.append(self._try(self.batch(samples, len(losses)), not losses)["loss"].clone())
             self.optimizer.step()
             self.average.update(self.change, len(losses))
             if len(losses) % 25 == 0:
