@@ -1,6 +1,8 @@
 """What `benchmarks/unet.py` writes: one JSON file a base, device and type, and one page made of all of them.
 
-A section measured again takes the place of what the file had, so that a page may grow over several runs and machines.
+A section measured again takes the place of what the file had, so that a page may grow over several runs and machines:
+`python -m benchmarks.unet_report reports/speed` makes it of the files that lie there. What
+`python -m tests.adapter.device_checks` printed goes in at the end, from files called devices_*.md.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,10 @@ are medians. Made by `python benchmarks/unet.py --out reports/speed`, a section 
 *Own time of a step*: what HanDrawer's hooks take inside the running UNet, over the rest of the same step; bar
 {100 * TIME_BAR:.0f} %. *Memory*: how much the peak grows beyond the weights of what was added, over the bare peak; bar
 {100 * MEMORY_BAR:.0f} %."""
+DEVICES = (
+    "Small UNets in the layouts of the bases, random weights, float32 without TF32 unless it says otherwise; relative "
+    "differences between what the device and what the CPU computes."
+)
 
 
 def ms(value: float) -> str:
@@ -127,6 +134,8 @@ def page(folder: Path) -> str:
                 said = found["machine"]
                 lines += [said, ""]
             lines += found["lines"]
+    for file in sorted(folder.glob("devices_*.md")):
+        lines += ["## A device against the CPU", "", DEVICES, "", file.read_text(encoding="utf-8").strip(), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -157,3 +166,12 @@ def bars(part: dict[str, Any]) -> list[str] | None:
 
 def judged(share: float, bar: float) -> str:
     return f"{100 * share:.2f} %" if share <= bar else f"**{100 * share:.2f} %, above the bar**"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    (folder / PAGE).write_text(page(folder), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
