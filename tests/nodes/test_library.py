@@ -1,0 +1,110 @@
+"""Poses of the library and one's own, on the host's canvas."""
+
+import importlib
+
+import pytest
+import torch
+
+AT = {"x": 0.4, "y": 0.55, "size": 0.6, "yaw": 0.0, "pitch": 0.0, "roll": 0.0, "width": 320, "height": 240}
+
+
+@pytest.fixture
+def folders(nodes, tmp_path, monkeypatch):
+    """The host's folders, empty."""
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path / "user"))
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
+    return tmp_path
+
+
+@pytest.fixture
+def run(nodes, folders):
+    def run(name: str, **inputs):
+        with torch.inference_mode():
+            return getattr(nodes("library"), name).execute(**inputs)
+
+    return run
+
+
+def test_a_pose_lies_where_it_was_put_and_is_shown_on_the_node(run):
+    output = run("HanDrawerPoseLibrary", search="", pose="hold_glass", side="left", **AT)
+    hands, name, note = output.result
+    (hand,) = hands.frames[0].hands
+    assert (hands.frames[0].width, hands.frames[0].height, hand.side, name, note) == (
+        320,
+        240,
+        "left",
+        "hold_glass",
+        "",
+    )
+    middle = (hand.box[:2] + hand.box[2:]) / 2
+    assert torch.allclose(middle, torch.tensor([0.4, 0.55]), atol=0.01)
+    longer = float(((hand.box[2:] - hand.box[:2]) * torch.tensor([320, 240])).max())
+    assert longer == pytest.approx(0.6 * 240, rel=0.02)
+    assert output.ui.as_dict()["images"]
+
+
+def test_search_takes_the_first_and_names_all(run, nodes):
+    first = nodes("library").FIRST
+    _, name, note = run("HanDrawerPoseLibrary", search="count chinese", pose=first, side="right", **AT).result
+    assert name == "six" and "seven" in note and "peace" not in note
+    with pytest.raises(ValueError, match=r"^search: no pose is found by 'zebra'"):
+        run("HanDrawerPoseLibrary", search="zebra", pose=first, side="right", **AT)
+
+
+def test_one_s_own_pose_is_kept_listed_found_and_never_overwritten(run, nodes, folders):
+    library = nodes("library")
+    made = run("HanDrawerPoseLibrary", search="", pose="vulcan", side="right", **AT).result[0]
+    name, text = run("HanDrawerSavePose", hands=made, hand=0, name="mine", tags="first, test").result
+    second = run("HanDrawerSavePose", hands=made, hand=0, name="mine", tags="").result[0]
+    assert (name, second) == ("mine (mine)", "mine_2 (mine)")
+    assert (folders / "user" / "handrawer_poses" / "mine.json").read_text(encoding="utf-8") == text
+    assert library.pose_names()[-2:] == [name, second]
+    assert library.HanDrawerPoseLibrary.validate_inputs(pose=name) is True
+    again = run("HanDrawerPoseLibrary", search="", pose=name, side="right", **AT).result[0]
+    assert torch.allclose(again.frames[0].hands[0].joints, made.frames[0].hands[0].joints, atol=1e-3)
+    assert run("HanDrawerPoseLibrary", search="first", pose=library.FIRST, side="right", **AT).result[1] == name
+    assert [entry["name"] for entry in library.listed()][-2:] == [name, second]
+
+
+def test_a_file_of_another_comes_in_by_the_input_folder(run, nodes, folders):
+    library = nodes("library")
+    core = importlib.import_module(library.__package__.removesuffix(".nodes") + ".handrawer.hand.library")
+    (folders / "input" / "handrawer_poses").mkdir(parents=True)
+    place = folders / "input" / "handrawer_poses" / "theirs.json"
+    place.write_text(core.dump_pose(core.library()["scout"]), encoding="utf-8")
+    name = "theirs" + library.MINE
+    before = library.HanDrawerPoseLibrary.fingerprint_inputs(pose=name)
+    assert run("HanDrawerPoseLibrary", search="", pose=name, side="right", **AT).result[1] == name
+    place.write_text("{}", encoding="utf-8")
+    assert library.HanDrawerPoseLibrary.fingerprint_inputs(pose=name) != before
+    with pytest.raises(ValueError, match=r"^pose: theirs.json: This is no pose"):
+        run("HanDrawerPoseLibrary", search="", pose=name, side="right", **AT)
+    assert len(library.listed()) == len(core.library()), "the others are listed all the same"
+    place.unlink()
+    assert "is not in the library" in library.HanDrawerPoseLibrary.validate_inputs(pose=name)
+
+
+def test_nothing_to_keep_and_wrong_names_are_sentences(run, nodes):
+    made = run("HanDrawerPoseLibrary", search="", pose="peace", side="right", **AT).result[0]
+    for name in ("", "../up", "a/b"):
+        with pytest.raises(ValueError, match=r"^name: .*no name of a pose"):
+            run("HanDrawerSavePose", hands=made, hand=0, name=name, tags="")
+    with pytest.raises(ValueError, match=r"^hand: there is no hand 3"):
+        run("HanDrawerSavePose", hands=made, hand=3, name="x", tags="")
+    empty = type(made)((type(made.frames[0])(8, 8),))
+    with pytest.raises(ValueError, match=r"^hands: there is no hand"):
+        run("HanDrawerSavePose", hands=empty, hand=0, name="x", tags="")
+
+
+def test_the_sheet_of_pictures_has_a_place_for_every_pose(nodes):
+    from pathlib import Path
+
+    from PIL import Image
+
+    root = Path(__file__).resolve().parents[2]
+    shipped = [entry for entry in nodes("library").listed() if entry["place"] is not None]
+    with Image.open(root / "web" / "poses.webp") as sheet:
+        assert sheet.width == 11 * 96 and sheet.height == -(-len(shipped) // 11) * 96
+    assert "COLUMNS = 11" in (root / "web" / "js" / "handrawer_library.js").read_text()
