@@ -237,8 +237,8 @@ def main() -> None:
     lines += [*gestures(truth, rows), "", "## Memory and kills", ""]
     if measured.is_file():
         seconds, most = json.loads(measured.read_text())
-        lines += [f"Most memory of all processes together ({arguments.workers} workers): **{most / MIB:.0f} MiB** "
-                  f"(bar: 2 GB). {len(truth)} pictures in {seconds:.0f} s on a machine that did other work.", ""]  # fmt: skip
+        words = f"Most memory of all processes together ({arguments.workers} workers): **{most / MIB:.0f} MiB** (bar: "
+        lines += [words + f"2 GB). {len(truth)} pictures in {seconds:.0f} s on a machine that did other work.", ""]
     if not arguments.no_kills:
         lines += kill_three_times(arguments.source, arguments.out, arguments.workers)
     text = "\n".join(lines) + "\n"

@@ -23,6 +23,7 @@ COMMANDS = {
     "estimate": "the hands in a picture: a JSON file and pictures of them",
     "train": "train as a configuration file says",
     "data": "pictures of hands, cleansed and relabelled, as shards for training",
+    "evaluate": "how good the hands in a folder of pictures are; blind comparisons by people",
     "mano": "keep a MANO file of yours as safetensors; nothing in the file is run",
 }
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_estimate(added["estimate"])
     _add_train(added["train"])
     _add_data(added["data"])
+    _add_evaluate(added["evaluate"])
     _add_mano(added["mano"])
     return parser
 
@@ -95,6 +97,25 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="first look at whole pictures; boxes and empty ones are looked at more closely (default: %(default)s)",
     )
     prepare.add_argument("--exchange-sides", action="store_true", help="the source's left and right are a mirror's")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    words = "FOLDER of pictures; or `blind A B` for a page that asks people; or `answers FILE...` for what they said"
+    parser.add_argument("what", nargs="+", metavar="FOLDER", help=words)
+    parser.add_argument("--wanted", type=Path, metavar="HANDS", help="JSON of hands, a folder of it, or prepared data")
+    parser.add_argument("--reference", type=Path, metavar="FOLDER", help="real pictures to compare with: FID and KID")
+    parser.add_argument(
+        "--features",
+        choices=("auto", "inception", "clip", "landmarks"),
+        default="auto",
+        help="of FID and KID; auto is Inception where its weights are on this machine, else what ships",
+    )
+    parser.add_argument("--clip", type=Path, metavar="FOLDER", help="a CLIP model of transformers: CLIP scores")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: handrawer_evaluation; of blind: a .html file")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="of answers: the page's .key.json")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of a blind page (default: %(default)s)")
+    parser.add_argument("--limit", type=_count, default=0, metavar="N", help="pairs on a blind page (default: all)")
+    parser.add_argument("--question", metavar="TEXT", help="on a blind page")
 
 
 def _add_mano(parser: argparse.ArgumentParser) -> None:

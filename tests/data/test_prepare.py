@@ -77,7 +77,7 @@ def test_samples_are_those_that_were_kept(world):
     assert set(samples) == kept == {entry.key for entry in open_index(root / "out")}
     for key, sample in samples.items():
         assert len(sample.hands.hands) == rows[key]["hands"] == len(sample.meta["hands"])
-        assert (float(sample.mask.max()) > 0.9) == bool(sample.hands.hands)
+        assert sample.mask is not None and (float(sample.mask.max()) > 0.9) == bool(sample.hands.hands)
         assert sample.caption or not sample.hands.hands
     original = next((root / "hagrid").rglob(f"{next(iter(samples))}.jpg"))
     assert tuple(samples[original.stem].picture.shape[:2]) == Image.open(original).size[::-1]

@@ -55,7 +55,7 @@ def test_a_sample_comes_back_as_it_was_written(folder):
     ramp = torch.linspace(0, 1, 240).view(12, 20)
     torch.testing.assert_close(first.mask, ramp, atol=0.5 / 255 + 1e-6, rtol=0)
     torch.testing.assert_close(first.depth, ramp, atol=0.5 / 65535 + 1e-6, rtol=0)
-    assert first.normals.shape == (12, 20, 3)
+    assert first.normals is not None and first.normals.shape == (12, 20, 3)
 
 
 def test_layers_that_are_not_wanted_are_not_decoded(folder):
