@@ -39,6 +39,7 @@ STEADY, WAVERING = 0.6, 0.92
 SIDE_WAVERS, SIDE_STEADY = 0.6, 1.0  # certainty of the side, 0 to 1
 AGREEING = 0.75  # share of the looks that must see the hand in one place
 SURE = 0.95  # mean presence from where a small find inside a larger hand is a hand of its own
+TINY = 32  # pixels; whatever forks looks like so small a hand, so that it must be sure
 OTHER_OF_SIDE = 0.5  # distance from which what shows below a hand is another hand of the same side
 MOST_BELOW = 10  # hands, the largest, that are painted over one by one: in a crowd the parts see enough
 ERASED_SIDES = (1.8, 2.5)  # squares round a hand that was painted over, in extents of the hand
@@ -150,16 +151,18 @@ class Search:
             for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
         ]
         agreed, share = _agreement(again, self.presence)
-        needed = self._needed(agreed.right)
+        needed = self._needed(agreed)
         good = (agreed.presence >= needed) & (share >= AGREEING)
         doubtful = bool((~good & (agreed.presence >= DOUBTFUL * needed) & (share >= DOUBTFUL * AGREEING)).any())
         agreed = agreed[good]
         return Finds(agreed[_index(distinct(agreed.points, agreed.presence))], doubtful)
 
-    def _needed(self, right: Tensor) -> Tensor:
-        """[N] the mean presence that is asked of hands of this mean right-handedness [N]."""
-        steady = (((right - 0.5).abs() * 2 - SIDE_WAVERS) / (SIDE_STEADY - SIDE_WAVERS)).clamp(0, 1)
-        return self.presence + (1 - self.presence) * (WAVERING + (STEADY - WAVERING) * steady)
+    def _needed(self, seen: Looks) -> Tensor:
+        """[N] the mean presence that is asked of hands of this mean right-handedness and size."""
+        steady = (((seen.right - 0.5).abs() * 2 - SIDE_WAVERS) / (SIDE_STEADY - SIDE_WAVERS)).clamp(0, 1)
+        part = WAVERING + (STEADY - WAVERING) * steady
+        part = torch.where(extents(seen.points) < TINY, WAVERING, part)
+        return self.presence + (1 - self.presence) * part
 
     def _below(self, pyramid: Pyramid, known: Looks, turn: int, plan: Plan) -> Finds:
         """The hands that show once those already known are painted over: the other one of two that overlap.

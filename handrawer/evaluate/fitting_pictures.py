@@ -140,7 +140,7 @@ def table_by(seen: list[Seen], key: Callable[[Seen], str], title: str) -> str:
 def measure_pictures(out: Path, count: int, seed: int, thoroughness: str) -> list[str]:
     """The report's parts about pictures; the worst cases are drawn into ``out``."""
     seen = look_at_pictures(count, seed, thoroughness)
-    _draw_worst(seen, out / "worst.png")
+    _draw_worst(seen, out / "worst.jpg")
     return [
         f"## {count} pictures",
         f"Synthetic pictures of {SIZE} x {SIZE} pixels (the project's own generator, seed {seed}, which neither the "
@@ -150,7 +150,7 @@ def measure_pictures(out: Path, count: int, seed: int, thoroughness: str) -> lis
         table_by(seen, lambda s: s.view, "view"),
         table_by(seen, lambda s: s.gesture, "gesture"),
         f"The {WORST} worst of the hands that were found and not flagged, by the error with the wrists together:",
-        "![Worst cases: picture and fitted hand](worst.png)",
+        "![Worst cases: picture and fitted hand](worst.jpg)",
     ]
 
 
