@@ -22,8 +22,9 @@ from ..estimate.landmarks import LandmarkDetector
 from ..hand.model import HandModel, load_open_hand
 from ..mini.captions import BACKGROUNDS, LIGHTS, NAILS, SIDES, SKINS, SLEEVES, Caption
 from ..mini.picture import draw_pictures, make_skin
-from ..mini.pipeline import WEIGHTS, load_mini
+from ..mini.pipeline import WEIGHTS, MiniPipeline, load_mini
 from ..mini.scene import GESTURE_NAMES, Scene, draw_scenes, scene_hands
+from .drawn import Drawn
 
 log = logging.getLogger("handrawer")
 SEED, READER_SEED = 2000, 3000  # of the scenes that are asked for, and of those that the readers learn from
@@ -190,25 +191,41 @@ def renders(scene: Scene, model: HandModel, seed: int) -> Tensor:
     return torch.cat(drawn).permute(0, 2, 3, 1)
 
 
-def obedience(count: int, weights: Path, learn: int = READER_SCENES) -> str:
-    """The report's text."""
+def draw_prompts(pipe: MiniPipeline, count: int, model: HandModel) -> dict[str, Tensor]:
+    """Latents of the scenes' prompts, on text alone and with the hand, by guidance and kind as a name."""
+    scene = plain_scenes(count, model)
+    hands, prompts = scene_hands(scene, model), [caption.text() for caption in scene.captions()]
+    kinds = (("text alone", None), ("text and hand", hands))
+    with torch.autocast(pipe.device.type, torch.bfloat16):
+        return {
+            f"{guidance:g} {name}": pipe.sample(
+                prompts, given, list(range(count)), steps=STEPS, guidance=guidance, as_latents=True
+            )
+            for guidance in GUIDANCES
+            for name, given in kinds
+        }
+
+
+def obedience(count: int, weights: Path, learn: int = READER_SCENES, drawn: Drawn | None = None) -> str:
+    """The report's text; `drawn` are pictures that `--draw` left, which are drawn here otherwise."""
     model, pipe = load_open_hand(), load_mini(weights)
     pipe.unet.to(memory_format=torch.channels_last)
     others = plain_scenes(learn, model, READER_SEED)
     examiner = Examiner(renders(others, model, READER_SEED), others.captions())
     log.info("the readers have learned")
     scene = plain_scenes(count, model)
-    hands, captions = scene_hands(scene, model), scene.captions()
+    captions = scene.captions()
     columns = ("found", *QUESTIONS, "skin or next")
     rows = [["the scenes' own renders", "", *examiner.examine(renders(scene, model, SEED), captions).cells(columns)]]
     log.info(" | ".join(rows[-1]))
-    prompts, seeds = [caption.text() for caption in captions], list(range(count))
-    with torch.autocast("cpu", torch.bfloat16):
-        for guidance in GUIDANCES:
-            for name, given in (("text alone", None), ("text and hand", hands)):
-                drawn = pipe.sample(prompts, given, seeds, steps=STEPS, guidance=guidance)
-                rows.append([name, f"{guidance:g}", *examiner.examine(drawn, captions).cells(columns)])
-                log.info(" | ".join(rows[-1]))
+    latents = drawn.latents if drawn else draw_prompts(pipe, count, model)
+    for key, values in latents.items():
+        guidance, name = key.split(" ", 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = torch.cat([pipe.decode(part) for part in values.split(16)])
+        rows.append([name, guidance, *examiner.examine(pictures, captions).cells(columns)])
+        log.info(" | ".join(rows[-1]))
+    machine = drawn.machine if drawn else f"a CPU, torch {torch.__version__}"
     tones = len(SKINS)
     chance = ["chance", "", "", *(f"{1 / len(names):.2f}" for names in QUESTIONS.values())]
     chance.append(f"{(3 * tones - 2) / tones**2:.2f}")
@@ -217,7 +234,7 @@ def obedience(count: int, weights: Path, learn: int = READER_SCENES) -> str:
     return (
         "# Does the small model draw what its prompt names?\n\n"
         f"Made by `python -m handrawer.evaluate.obedience`: {count} held-out scenes (seed {SEED}), named gestures, "
-        f"palm or back to the camera, {STEPS} steps, torch {torch.__version__} on a CPU; the readers learned from "
+        f"palm or back to the camera, {STEPS} steps, drawn on {machine}; the readers learned from "
         f"{learn} renders of other scenes (seed {READER_SEED}). Share of pictures that show what was named, of how "
         "many could be asked: those in which the detector finds a hand.\n\n" + "\n".join(lines) + "\n"
     )
@@ -229,10 +246,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/obedience"))
     parser.add_argument("--count", type=int, default=96)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--draw", type=Path, default=None, help="draw alone, and keep the latents in this file")
+    parser.add_argument("--drawn", type=Path, default=None, help="examine the latents of such a file")
+    parser.add_argument("--device", default="cpu", help="what draws with --draw: cpu, cuda")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.draw:
+        pipe = load_mini(arguments.weights, arguments.device)
+        Drawn.write(arguments.draw, draw_prompts(pipe, arguments.count, load_open_hand()), pipe.device)
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    text = obedience(arguments.count, arguments.weights)
+    drawn = Drawn.read(arguments.drawn) if arguments.drawn else None
+    text = obedience(arguments.count, arguments.weights, drawn=drawn)
     (arguments.out / "report.md").write_text(text)
     log.info(text)
 

@@ -104,6 +104,7 @@ class MiniPipeline:
         residual_options: dict[str, Any] | None = None,
         size: tuple[int, int] = (PICTURE_SIZE, PICTURE_SIZE),
         progress: Callable[[int, int], None] | None = None,
+        as_latents: bool = False,
     ) -> Tensor:
         """Draw pictures.
 
@@ -120,9 +121,10 @@ class MiniPipeline:
             residual_options: further arguments of `HanDrawer.residuals` (the evaluation's controls).
             size: height and width in pixels, multiples of 8.
             progress: called with (step, steps).
+            as_latents: whether to leave out the VAE.
 
         Returns:
-            [B, height, width, 3] float32 in 0..1, on the CPU.
+            [B, height, width, 3] float32 in 0..1, on the CPU; latents [B, 4, height / 8, width / 8] if asked for.
         """
         from ..adapter.hooks import apply_residuals
         from ..adapter.unet import describe_diffusers
@@ -161,7 +163,7 @@ class MiniPipeline:
             latents = self.scheduler.step(predicted, time, latents, return_dict=False)[0]
             if progress is not None:
                 progress(i + 1, steps)
-        return self.decode(latents).cpu()
+        return latents.float().cpu() if as_latents else self.decode(latents).cpu()
 
     def _noise(self, seed: int, size: tuple[int, int]) -> Tensor:
         generator = torch.Generator("cpu").manual_seed(seed)

@@ -31,7 +31,6 @@ from .state import step_generator
 log = logging.getLogger("handrawer")
 WORDINGS = 3  # the first one says everything
 KEEP = 0.8  # chance of each part of a caption to be said in the others
-SAY_ALL = 0.5  # share of samples without a hand whose caption says everything
 
 
 @dataclass(frozen=True)
@@ -207,11 +206,13 @@ def make_samples(
     return Samples(seed, torch.cat(latents), torch.cat(tokens), named)
 
 
-def batch_at(samples: Samples, step: int, size: int, kept: int, model: HandModel, seed: int, raster: int) -> Batch:
+def batch_at(
+    samples: Samples, step: int, size: int, kept: int, model: HandModel, seed: int, raster: int, say_all: float = 0.5
+) -> Batch:
     """The batch of a step: drawn with replacement, depends on (seed, step) alone.
 
     The first `kept` samples have a hand. The others have to teach the words: they are samples whose pose has a name,
-    and the captions of a half of them say everything.
+    and the captions of at least the share `say_all` of them say everything.
     """
     device = samples.latents.device
     generator = step_generator(seed + 17, step, device)
@@ -221,7 +222,7 @@ def batch_at(samples: Samples, step: int, size: int, kept: int, model: HandModel
         named = samples.named[(u[0] * len(samples.named)).long().clamp_max(len(samples.named) - 1)]
         row = torch.cat([row[:kept], named[kept:]])
     wording = (u[1] * WORDINGS).long().clamp_max(WORDINGS - 1)
-    wording[kept:] = torch.where(u[2] < SAY_ALL, 0, wording)[kept:]
+    wording[kept:] = torch.where(u[2] < say_all, 0, wording)[kept:]
     if samples.drawn is not None:
         drawn = samples.drawn.rows(row, kept)
     else:

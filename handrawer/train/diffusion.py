@@ -7,6 +7,8 @@ Two arms see the same samples, noise and steps, with the same losses:
   a share is given as box only (a control of the evaluation), text is dropped now and then for guidance.
 * `control`: text encoder and UNet of equal size on text alone. What the base loses by sharing its capacity with the
   adapter is the difference between the two on text alone.
+
+With `freeze` the base of `guided` stays as it is and the adapter learns alone, as on anybody's base model.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ class DiffusionConfig:
         box_only: share of the other samples whose adapter is given box and text alone.
         drop_text: share of samples with the empty prompt.
         hand_weight: weight of the hand reconstruction loss beside the denoising loss.
+        floor: the least weight that a noise level counts with, see `losses.py`.
+        say_all: least share of the samples without a hand whose caption says everything.
         control: whether to train the control base beside it.
+        freeze: whether the base of `guided` stays as it is, and the adapter learns alone.
         compile: whether to compile the UNets' forward pass (took three minutes on an H100: for long runs).
         graph: whether a GPU replays the step as one CUDA graph (on the CPU it makes no difference).
         cast: whether the UNets run on bfloat16 copies of their weights instead of under autocast, which norms in
@@ -68,7 +73,10 @@ class DiffusionConfig:
     box_only: float = 0.12
     drop_text: float = 0.1
     hand_weight: float = 0.5
+    floor: float = 0.0
+    say_all: float = 0.5
     control: bool = True
+    freeze: bool = False
     compile: bool = False
     graph: bool = False
     cast: bool = False
@@ -186,6 +194,8 @@ class Trainer:
             torch.manual_seed(config.seed)  # the control starts from the same weights
             self.control = Base().to(self.device)
             self.arms["control"] = self.control
+        self.guided.requires_grad_(not config.freeze)
+        self.learning = [name for name in self.arms if not (name == "guided" and config.freeze)]
         for arm in self.arms.values():
             arm.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if config.compile:
@@ -204,11 +214,18 @@ class Trainer:
         tokenizer = make_tokenizer()
         self.empty = tokenize(tokenizer, [""])[0].to(self.device)
 
+    def start_from(self, arms: dict[str, dict[str, Tensor]]) -> None:
+        """Take over the weights of arms by name, as an earlier generation left them; its averages start there too."""
+        for name, weights in arms.items():
+            arm = self.arms[name]
+            arm.load_state_dict(arm.state_dict() | weights)
+            self.averages[name] = Average(arm, self.config.decay)
+
     def _groups(self) -> list[dict[str, Any]]:
         parameters = [p for arm in self.arms.values() for p in arm.parameters() if p.requires_grad]
-        expected = sum(p.numel() for arm in self.arms.values() for p in arm.parameters())
+        expected = sum(p.numel() for name in self.learning for p in self.arms[name].parameters())
         if sum(p.numel() for p in parameters) != expected:
-            raise AssertionError("Every parameter of both arms must be trained.")
+            raise AssertionError("Every parameter of the arms that learn must be trained, and no other.")
         matrices = [p for p in parameters if p.ndim > 1]
         vectors = [p for p in parameters if p.ndim <= 1]
         return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
@@ -230,8 +247,8 @@ class Trainer:
 
         def add(name: str, prediction: Tensor) -> None:
             error = clean_error(prediction.float(), clean, noise, a, s, "v_prediction")
-            found[name] = denoising_loss(error, a, s)
-            found[name + "_hand"] = config.hand_weight * hand_loss(error, tensors["mask"], a, s)
+            found[name] = denoising_loss(error, a, s, config.floor)
+            found[name + "_hand"] = config.hand_weight * hand_loss(error, tensors["mask"], a, s, config.floor)
 
         with torch.autocast(self.device.type, torch.bfloat16):
             text = self.guided.encode(tokens)
@@ -255,7 +272,7 @@ class Trainer:
         torch.stack(list(losses.values())).sum().backward()
         # Each arm is clipped by itself, so that neither feels the other.
         for names in (("guided", "adapter"), ("control",)):
-            parameters = [p for name in names if name in self.arms for p in self.arms[name].parameters()]
+            parameters = [p for name in names if name in self.learning for p in self.arms[name].parameters()]
             if parameters:
                 nn.utils.clip_grad_norm_(parameters, 1.0)
         return {name: loss.detach() for name, loss in losses.items()}
@@ -272,7 +289,8 @@ class Trainer:
         """The batch of the step that comes next."""
         config = self.config
         raster = self.adapter.config.raster
-        return batch_at(samples, self.step, config.batch, kept_hands(config), self.model, config.seed, raster)
+        kept = kept_hands(config)
+        return batch_at(samples, self.step, config.batch, kept, self.model, config.seed, raster, config.say_all)
 
     def train_step(self, batch: Batch) -> Tensors:
         """One step of optimisation; gives the losses by name."""
@@ -284,8 +302,8 @@ class Trainer:
         chances = draw_chances(self.config, tuple(batch.latents.shape), batch.kept, generator)
         losses = self.gradients(batch_tensors(batch) | chances)
         self.optimizer.step()
-        for name, arm in self.arms.items():
-            self.averages[name].update(arm, self.step)
+        for name in self.learning:
+            self.averages[name].update(self.arms[name], self.step)
         self.step += 1
         return losses
 

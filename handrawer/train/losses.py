@@ -2,7 +2,9 @@
 
 Notation: a latent x0 is noised to x_t = a x0 + s n with a^2 + s^2 = 1, SNR = a^2 / s^2. The weights are min-SNR's
 (Hang et al. 2023, arXiv 2303.09556): every loss is min(SNR, gamma) times the squared error of the predicted clean
-latent. Unclamped, the SNR weight of the clean latent explodes at low noise, and the error itself at high noise.
+latent. Unclamped, the SNR weight of the clean latent explodes at low noise, and the error itself at high noise. Where
+much of the picture is noise, min-SNR hardly counts anything, although it is there that the layout of a picture follows
+from its text: a floor under the weight lets the words count (ours).
 """
 
 from __future__ import annotations
@@ -38,17 +40,17 @@ def clean_error(prediction: Tensor, clean: Tensor, noise: Tensor, a: Tensor, s: 
     raise ValueError(f"Unknown prediction type '{kind}'. Choose v_prediction, epsilon or sample.")
 
 
-def snr_weight(a: Tensor, s: Tensor, gamma: float = GAMMA) -> Tensor:
-    """min(SNR, gamma), [B]."""
-    return ((a / s) ** 2).clamp_max(gamma)
+def snr_weight(a: Tensor, s: Tensor, gamma: float = GAMMA, floor: float = 0.0) -> Tensor:
+    """SNR clamped to floor..gamma, [B]."""
+    return ((a / s) ** 2).clamp(floor, gamma)
 
 
-def denoising_loss(error: Tensor, a: Tensor, s: Tensor) -> Tensor:
-    """The usual loss over the whole picture, a scalar: mean of min(SNR, gamma) |x0' - x0|^2."""
-    return (snr_weight(a, s) * reduce(error, "b c h w -> b", "mean")).mean()
+def denoising_loss(error: Tensor, a: Tensor, s: Tensor, floor: float = 0.0) -> Tensor:
+    """The usual loss over the whole picture, a scalar: mean of `snr_weight` times |x0' - x0|^2."""
+    return (snr_weight(a, s, floor=floor) * reduce(error, "b c h w -> b", "mean")).mean()
 
 
-def hand_loss(error: Tensor, mask: Tensor, a: Tensor, s: Tensor) -> Tensor:
+def hand_loss(error: Tensor, mask: Tensor, a: Tensor, s: Tensor, floor: float = 0.0) -> Tensor:
     """The hand reconstruction loss, a scalar: the same error inside the hand mask, normalised by its area.
 
     Args:
@@ -58,4 +60,4 @@ def hand_loss(error: Tensor, mask: Tensor, a: Tensor, s: Tensor) -> Tensor:
     """
     inside = (reduce(error, "b c h w -> b 1 h w", "mean") * mask).flatten(1).sum(1)
     area = mask.flatten(1).sum(1)
-    return (snr_weight(a, s) * torch.where(area > 0, inside / area.clamp_min(1e-6), 0.0)).mean()
+    return (snr_weight(a, s, floor=floor) * torch.where(area > 0, inside / area.clamp_min(1e-6), 0.0)).mean()

@@ -1,13 +1,13 @@
 """Puts the arms of a finished run into the folder that ships: diffusers layout, fp16, adapter beside it.
 
-`python -m handrawer.train.publish RUN_FOLDER OUT_FOLDER`, where RUN_FOLDER holds `vae/` and `arms/` as `run` leaves
-them.
+`python -m handrawer.train.publish RUN_FOLDER OUT_FOLDER [--base control]`, where RUN_FOLDER holds `vae/` and `arms/` as
+`run` leaves them.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,20 @@ def load_base(path: Path) -> Base:
     return base.eval()
 
 
-def publish(run: Path, out: Path, training: dict[str, Any] | None = None, negative_hand: str = "same") -> None:
+def publish(
+    run: Path, out: Path, training: dict[str, Any] | None = None, negative_hand: str = "same", base_arm: str = "guided"
+) -> None:
     """Write `out` from the guided arm of a run.
 
     Args:
-        run: holds vae/, arms/guided.safetensors and arms/adapter.safetensors.
+        run: holds vae/ (where the run trained or copied one), arms/guided.safetensors and arms/adapter.safetensors.
         out: folder to write; files of the same names are replaced.
         training: a summary for the adapter's metadata; the step count is added.
         negative_hand: "same" or "none", what the negative rows are to get.
+        base_arm: whose text encoder and UNet; "control" is for a base that an adapter is to be trained on next, the
+            adapter beside it is then only where that training starts.
     """
-    base = load_base(run / "arms" / "guided.safetensors")
+    base = load_base(run / "arms" / f"{base_arm}.safetensors")
     torch.manual_seed(0)
     adapter = HanDrawer.create(describe_diffusers(base.unet, "v_prediction"), load_open_hand())
     adapter.config = dataclasses.replace(adapter.config, negative_hand=negative_hand)
@@ -62,4 +66,9 @@ def publish(run: Path, out: Path, training: dict[str, Any] | None = None, negati
 
 
 if __name__ == "__main__":
-    publish(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--base", default="guided", choices=("guided", "control"))
+    arguments = parser.parse_args()
+    publish(arguments.run, arguments.out, base_arm=arguments.base)

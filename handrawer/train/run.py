@@ -38,6 +38,8 @@ class RunConfig:
         samples_seed: of those pictures.
         autoencoder, diffusion: settings of the two trainings.
         vae: a folder with a trained VAE (diffusers layout) to use instead of training one, or None.
+        start: a folder with an earlier generation of the whole model (diffusers layout) to go on from, or None.
+        start_control: file with that generation's control base (as `evaluate.proof` stores it), or None.
         keep_drawn: whether the adapter's inputs are drawn once and kept, 300 KB a sample, instead of at every step.
     """
 
@@ -48,6 +50,8 @@ class RunConfig:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     vae: str | None = None
+    start: str | None = None
+    start_control: str | None = None
     keep_drawn: bool = False
 
 
@@ -119,6 +123,7 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
     skin = make_skin(model)
     if config.vae:
         vae = load_vae(config.vae).to(device)
+        save_vae(vae, out / "vae")
     else:
         vae = train_autoencoder(config.autoencoder, model, skin, out, journal)
         save_vae(vae, out / "vae")
@@ -129,6 +134,9 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
     journal(f"samples {len(samples)} in {time.monotonic() - started:.0f} s, latent std {spread.tolist()}")
     del vae
     trainer = Trainer(config.diffusion, model)
+    if config.start:
+        trainer.start_from(earlier_arms(config))
+        journal(f"goes on from {config.start}")
     if config.keep_drawn:
         started = time.monotonic()
         samples = keep_drawn(samples, model, trainer.adapter.config.raster, 256 if device.type == "cuda" else 16)
@@ -139,6 +147,20 @@ def run(config: RunConfig, journal: Callable[[str], None] | None = None) -> Trai
     save_arms(trainer, out)
     journal("done")
     return trainer
+
+
+def earlier_arms(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of an earlier generation's arms by name; the mesh's buffers of the adapter are left out."""
+    from ..mini.control import read_control
+    from ..mini.pipeline import load_mini
+
+    pipe = load_mini(config.start or "")
+    parts = {"text": pipe.text_encoder, "unet": pipe.unet}
+    guided = {f"{part}.{k}": v for part, network in parts.items() for k, v in network.state_dict().items()}
+    arms = {"guided": guided, "adapter": dict(pipe.adapter.named_parameters())}
+    if config.diffusion.control and config.start_control:
+        arms["control"] = read_control(config.start_control)
+    return {name: {k: v.detach().float() for k, v in weights.items()} for name, weights in arms.items()}
 
 
 def save_vae(vae: torch.nn.Module, folder: Path) -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from handrawer.evaluate.proof import held_out, load_control, moved_points, store_control, swapped, table
+from handrawer.evaluate.proof import held_out, load_control, moved_points, swapped, table
 from handrawer.hand.model import load_open_hand
+from handrawer.mini.control import store_control
 from handrawer.mini.pipeline import load_mini
 from handrawer.train.diffusion import Base
 

@@ -142,3 +142,26 @@ def test_state_files(tmp_path):
     save_state(tmp_path / "a.pt", {"x": torch.ones(2), "step": 3})
     state = load_state(tmp_path / "a.pt", "cpu")
     assert state is not None and state["step"] == 3 and torch.equal(state["x"], torch.ones(2))
+
+
+def test_a_frozen_base_stays_as_it_is_and_its_adapter_learns(model, samples):
+    config = dataclasses.replace(CONFIG, freeze=True, drop_hand=0.0, warmup=1, rate=1e-3)
+    trainer = Trainer(config, model)
+    before = {name: {k: v.clone() for k, v in arm.state_dict().items()} for name, arm in trainer.arms.items()}
+    for _ in range(2):
+        trainer.train_step(trainer.batch(samples))
+    after = {name: arm.state_dict() for name, arm in trainer.arms.items()}
+    assert all(torch.equal(before["guided"][k], v) for k, v in after["guided"].items())
+    assert all(torch.equal(before["guided"][k], v) for k, v in trainer.averages["guided"].values.items())
+    assert any(not torch.equal(before["adapter"][k], v) for k, v in after["adapter"].items())
+    learned = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert learned == {id(p) for p in trainer.adapter.parameters()}
+
+
+def test_an_earlier_generation_is_where_training_starts(model):
+    trainer = Trainer(CONFIG, model)
+    weights = {k: torch.full_like(v, 0.25) for k, v in trainer.guided.named_parameters()}
+    trainer.start_from({"guided": weights})
+    assert all(bool((p == 0.25).all()) for p in trainer.guided.parameters())
+    assert all(bool((trainer.averages["guided"].values[k] == 0.25).all()) for k in weights)
+    assert not all(bool((p == 0.25).all()) for p in trainer.adapter.parameters())

@@ -51,6 +51,13 @@ def test_the_weight_is_clamped():
     assert float(weight[0]) == 5.0 and float(weight[1]) == pytest.approx(1 / 3) and float(weight[2]) < 1e-3
 
 
+def test_the_weight_has_a_floor_where_it_is_asked_for():
+    a = torch.tensor([0.999, 0.5, 0.01])
+    weight = snr_weight(a, (1 - a**2).sqrt(), gamma=5.0, floor=0.2)
+    assert float(weight[0]) == 5.0 and float(weight[1]) == pytest.approx(1 / 3)
+    assert float(weight[2]) == pytest.approx(0.2)
+
+
 def test_an_unknown_kind_is_named():
     clean, noise, a, s, _ = noised(0.7)
     with pytest.raises(ValueError, match="Unknown prediction type 'x'"):
