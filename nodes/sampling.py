@@ -10,6 +10,7 @@ Nothing is kept between calls but what a sampling run has looked up; wrappers ar
 options are deep-copied by every node that clones it.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,9 +55,9 @@ class Injection:
     view: View = WHOLE
     by_tiles: bool = False
 
-    def region_of(self, cond: dict) -> tiles.Region | None:
-        """The part of the picture that a conditioning says it is for."""
-        return tiles.region_of(cond.get("control"), self.key) if self.by_tiles else None
+    def regions_of(self, cond: dict) -> tiles.Regions | None:
+        """The parts of the picture that a conditioning says it is for, of the latents of a batch in turn."""
+        return tiles.regions_of(cond.get("control"), self.key) if self.by_tiles else None
 
     @property
     def pictures(self) -> int:
@@ -226,10 +227,14 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         x_in: [B, C, H, W], the whole latent.
     """
     shown = extent(x_in, model_options.get("transformer_options", {}), run.latent)
+    found = (injection.regions_of(cond) for group in conds for cond in group or ())
+    anywhere = next(filter(None, found), tiles.WHOLE)
+    if len(anywhere) > 1:  # tiles are put together to a batch, picture by picture
+        each = tiles.period(anywhere)
+        shown = dataclasses.replace(shown, pictures=tuple(i // each for i in range(len(shown.pictures))))
     places = shown.places(x_in.device)
     variants: list[Maps | None] = []
     numbers: dict[tuple, int] = {}
-    anywhere = next(filter(None, (injection.region_of(cond) for group in conds for cond in group or ())), tiles.WHOLE)
 
     def variant(text: Tensor | None, wanted: bool, region: tiles.Region) -> int:
         name = (wanted, text is not None and run.text_key(text), region)
@@ -247,9 +252,9 @@ def prepare(injection: Injection, run: Run, conds: list, x_in: Tensor, model_opt
         for cond in group:
             text, wanted = text_for(injection, run, cond, group)
             rows = run.rows(text)
-            region = injection.region_of(cond) or anywhere  # prompts that did not pass the node show the same tile
+            parts = injection.regions_of(cond) or anywhere  # prompts that did not pass the node show the same tiles
             # by the place in this call: a window's texts are cut like its pictures, and the host repeats too few
-            chosen = [variant(rows[i % len(rows)], wanted, region) for i in range(len(shown.pictures))]
+            chosen = [variant(rows[i % len(rows)], wanted, parts[i % len(parts)]) for i in range(len(shown.pictures))]
             extra = {
                 f"{injection.name}_place": comfy.conds.CONDNoiseShape(places),
                 f"{injection.name}_variant": comfy.conds.CONDRegular(

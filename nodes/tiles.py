@@ -14,7 +14,8 @@ from torch import Tensor
 
 SIDE = 2048  # pixels of the coordinates' picture: tiles are known to a 2048th of the whole
 Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of the whole picture
-WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
+Regions = tuple[Region, ...]  # of the latents of a batch, in turn
+WHOLE: Regions = ((0.0, 0.0, 1.0, 1.0),)
 
 
 @functools.cache
@@ -45,18 +46,19 @@ class Place(ControlBase):
         return None if self.previous_controlnet is None else self.previous_controlnet.get_control(*args, **kwargs)
 
     @property
-    def region(self) -> Region:
-        """What is left of the coordinates: the tile's place in the whole picture."""
-        _, _, height, width = self.cond_hint_original.shape
-        left, right = ends(self.cond_hint_original[0, 0, 0], width)
-        top, bottom = ends(self.cond_hint_original[0, 1, :, 0], height)
-        return (left, top, right, bottom)
+    def regions(self) -> Regions:
+        """What is left of the coordinates: the tile's place in the whole picture, or that of each tile of a batch."""
+        found = []
+        for across, down in zip(self.cond_hint_original[:, 0, 0], self.cond_hint_original[:, 1, :, 0], strict=True):
+            (left, right), (top, bottom) = ends(across), ends(down)
+            found.append((left, top, right, bottom))
+        return tuple(found)
 
 
-def ends(centres: Tensor, count: int) -> tuple[float, float]:
+def ends(centres: Tensor) -> tuple[float, float]:
     """Edges of the part that pixels' centres cover, cut and resampled as they may be."""
     first, last = float(centres[0]), float(centres[-1])
-    half = max((last - first) / max(count - 1, 1), 1 / SIDE) / 2
+    half = max((last - first) / max(len(centres) - 1, 1), 1 / SIDE) / 2
     return max(first - half, 0.0), min(last + half, 1.0)
 
 
@@ -84,11 +86,17 @@ def carrying(positive: list | None, negative: list | None, key: str) -> tuple[li
     return positive, negative
 
 
-def region_of(control: ControlBase | None, key: str) -> Region | None:
-    """The part of the picture that a conditioning is for; None where nothing says so."""
+def period(regions: Regions) -> int:
+    """After how many tiles the same ones come again: tiles of several pictures come picture by picture."""
+    count = len(regions)
+    return next(p for p in range(1, count + 1) if count % p == 0 and regions == regions[:p] * (count // p))
+
+
+def regions_of(control: ControlBase | None, key: str) -> Regions | None:
+    """The parts of the picture that a conditioning is for; None where nothing says so."""
     while control is not None:
         if isinstance(control, Place) and control.key == key:
-            return control.region
+            return control.regions
         control = control.previous_controlnet
     return None
 

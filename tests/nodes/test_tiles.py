@@ -19,6 +19,7 @@ from tests.nodes.random_extras import make_controlnet
 from tests.nodes.small_bases import host_config
 
 WIDTH, HEIGHT = 256, 192  # of the hands' picture, in pixels
+WHOLES = ((0.0, 0.0, 1.0, 1.0),) * 3
 TILES = [(0, 0, 128, 128), (96, 32, 224, 160), (128, 64, 256, 192)]  # x0, y0, x1, y1 there
 Seg = namedtuple(
     "Seg", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper", defaults=[None]
@@ -31,7 +32,11 @@ def hands() -> Frame:
 
 
 def cut_to_tile(conditioning: list, region, canvas: tuple[int, int], tile: tuple[int, int]) -> list:
-    """What the upscaler does with the controls of a prompt: copies, cropped and brought to the tile's size."""
+    """What the upscaler does with the controls of a prompt: copies, cropped and brought to the tile's size.
+
+    region: of a tile, or a list of those of a batch of tiles.
+    """
+    regions = region if isinstance(region, list) else [region]
     found = []
     for text, values in conditioning:
         values = dict(values)
@@ -41,9 +46,12 @@ def cut_to_tile(conditioning: list, region, canvas: tuple[int, int], tile: tuple
             while control is not None:
                 hint = copied.cond_hint_original
                 across, down = hint.shape[3] / canvas[0], hint.shape[2] / canvas[1]
-                x0, y0 = math.floor(region[0] * across), math.floor(region[1] * down)
-                x1, y1 = math.ceil(region[2] * across), math.ceil(region[3] * down)
-                copied.cond_hint_original = interpolate(hint[:, :, y0:y1, x0:x1], tile[::-1], mode="nearest-exact")
+                parts = []
+                for left, top, right, bottom in regions:
+                    x0, y0 = math.floor(left * across), math.floor(top * down)
+                    x1, y1 = math.ceil(right * across), math.ceil(bottom * down)
+                    parts.append(interpolate(hint[:, :, y0:y1, x0:x1], tile[::-1], mode="nearest-exact"))
+                copied.cond_hint_original = torch.cat(parts)
                 control = control.previous_controlnet
                 copied.set_previous_controlnet(None if control is None else control.copy())
                 copied = copied.previous_controlnet
@@ -78,7 +86,7 @@ def features(sd15: Canvas):
 
 def test_coordinates_tell_where_a_tile_lies(tiles):
     place = tiles.Place("1")
-    assert place.region == pytest.approx((0, 0, 1, 1)) and tiles.region_of(place, "2") is None
+    assert place.regions[0] == pytest.approx(tiles.WHOLE[0]) and tiles.regions_of(place, "2") is None
     generator = torch.Generator().manual_seed(0)
     for _ in range(40):
         x0, y0 = (int(v) for v in torch.randint(0, 1500, (2,), generator=generator))
@@ -86,9 +94,9 @@ def test_coordinates_tell_where_a_tile_lies(tiles):
         size = (int(torch.randint(64, 1100, (1,), generator=generator)), 640)
         region = (x0, y0, min(x0 + width, 3000), min(y0 + height, 3000))
         (cut,) = cut_to_tile([[None, {"control": place}]], region, (3000, 3000), size)
-        found = tiles.region_of(cut[1]["control"], "1")
+        (found,) = tiles.regions_of(cut[1]["control"], "1")
         assert found == pytest.approx([v / 3000 for v in region], abs=1.5 / tiles.SIDE)
-    assert place.region == pytest.approx((0, 0, 1, 1)), "the prompt that the tile was cut from stays whole"
+    assert place.regions[0] == pytest.approx(tiles.WHOLE[0]), "the prompt that the tile was cut from stays whole"
 
 
 @pytest.mark.parametrize("region", TILES[1:])
@@ -97,7 +105,7 @@ def test_each_tile_of_an_upscaler_gets_its_part_of_the_hands(sd15: Canvas, tiles
     pair = sd15.tagged(sd15.text(1)), sd15.tagged(sd15.text(2), "negative")
     carried = tiles.carrying(*pair, "1")
     model = sd15.patched(features, by_tiles=True)
-    doubled, canvas = [2 * v for v in region], (2 * WIDTH, 2 * HEIGHT)
+    doubled, canvas = tuple(2 * v for v in region), (2 * WIDTH, 2 * HEIGHT)
     tile = (160, 160)  # the upscaler may draw a tile larger or smaller than it lies there
     size = (tile[1] // 8, tile[0] // 8)
     positive, negative = (cut_to_tile(prompt, doubled, canvas, tile) for prompt in carried)
@@ -110,6 +118,21 @@ def test_each_tile_of_an_upscaler_gets_its_part_of_the_hands(sd15: Canvas, tiles
     expected = sd15.residuals([on_crop(hands(), region)], *size, None)[block]
     rows = [call.added[block][row] for call in calls for row, order in enumerate(call.order) if order == 1]
     assert rows and all(relative(row, expected) < 0.03 for row in rows)
+
+
+def test_a_batch_of_tiles_and_tiles_of_two_pictures(sd15: Canvas, tiles):
+    """Tiles are put together to one batch, picture by picture; each row has its own part of its own picture's hands."""
+    frames = (one_hand(WIDTH, HEIGHT), other_hand(WIDTH, HEIGHT))
+    regions, size = [(96, 0, 224, 128), (32, 64, 160, 192)], (16, 16)
+    assert tiles.period(tuple(regions)) == 2 and tiles.period(tuple(regions) * 2) == 2 and tiles.period(WHOLES) == 1
+    model = sd15.patched(sd15.features(*frames), by_tiles=True)
+    carried, _ = tiles.carrying(sd15.tagged(sd15.text(1)), None, "1")
+    cut = cut_to_tile(carried, regions * 2, (WIDTH, HEIGHT), (128, 128))
+    _, (call,) = sd15.sample(model, cut, batch=4, size=size)
+    (block, *_) = sd15.network.levels
+    for row, (frame, region) in enumerate((frame, region) for frame in frames for region in regions):
+        expected = sd15.residuals([on_crop(frame, region)], *size, call.context[row])[block]
+        assert expected.any() and relative(call.added[block][row], expected) < 0.03, row
 
 
 def test_a_whole_picture_is_drawn_as_without_following_tiles(sd15: Canvas, tiles, features):
