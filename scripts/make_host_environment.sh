@@ -25,4 +25,4 @@ constraints="$(mktemp)"
 trap 'rm -f "$needs" "$constraints"' EXIT
 grep -v -i -E '^(torch|torchvision|torchaudio)([^a-z]|$)' "$checkout/requirements.txt" > "$needs"
 "$venv/bin/python" -m pip freeze | grep -i -E '^(torch|torchvision)==' | sed 's/+.*//' > "$constraints"
-pip -c "$constraints" -r "$needs" -r "$root/requirements.txt" pytest hypothesis accelerate scipy
+pip -c "$constraints" -r "$needs" -r "$root/requirements.txt" pytest pytest-xdist hypothesis accelerate scipy

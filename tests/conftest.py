@@ -64,6 +64,17 @@ def import_plugin() -> ModuleType:
     return sys.modules[PLUGIN]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With pytest-xdist (`-n 2 --dist loadgroup`) a file's tests stay together, and so do all that share the server."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.parent
+        together = folder if folder.name in ("host", "browser") else item.path
+        item.add_marker(pytest.mark.xdist_group(together.relative_to(ROOT).as_posix()))
+
+
 @pytest.fixture(scope="session")
 def plugin() -> ModuleType:
     """The project under another name, with the host's code importable; skipped where there is no host."""
