@@ -158,6 +158,7 @@ class Attachment {
     const { node, poser, message } = this;
     if (!node.graph) return;
     this.heardBefore();
+    this.mount();
     const picture = linked(node, "image");
     const hands = linked(node, "hands");
     poser.setConnected(hands);
@@ -166,6 +167,14 @@ class Attachment {
     else if (this.message) poser.setSize(this.message.width, this.message.height);
     if (hands && message?.hands && message.hands !== this.offered) poser.setOffered(message.hands);
     this.offered = hands ? message?.hands : null;
+  }
+
+  /** The newer renderer keeps what it shows of a node when another takes its number at once: a workflow loaded anew. */
+  mount() {
+    const { node, poser } = this;
+    if (node.graph !== app.canvas?.graph) return;
+    const shown = document.querySelector(`.lg-node[data-node-id="${node.id}"] .handrawer-poser`);
+    if (shown && shown !== poser.element) shown.replaceWith(poser.element);
   }
 
   /** A node that is shown again (another tab, an undo) still has what its last run said. */
@@ -205,6 +214,14 @@ class Attachment {
 
 app.registerExtension({
   name: "HanDrawer.Poser",
+  setup() {
+    // Two fingers on the stage are for the hand: the host would zoom its canvas, and listens before the widget could.
+    for (const kind of ["touchstart", "touchmove", "touchend", "touchcancel"]) {
+      window.addEventListener(kind, (event) => {
+        if (event.target.closest?.(".hp-stage")) event.stopPropagation();
+      }, { capture: true, passive: true });
+    }
+  },
   nodeCreated(node) {
     if (node.comfyClass !== NODE || node.handrawerPoser) return;
     node.handrawerPoser = new Attachment(node);

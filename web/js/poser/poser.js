@@ -9,7 +9,7 @@ import { History, copyHand, copyState, dumpState, parseState, placeState } from 
 import { addStyle } from "./style.js";
 import { wordsOf } from "./words.js";
 
-const LOOKS = ["shaded", "glass", "depth"];
+const LOOKS = ["shaded", "glass", "depth", "mask"];
 const MOST_HANDS = 20;
 
 export class Poser {

@@ -457,10 +457,11 @@ export class Stage {
   }
 
   paintPicture(rect) {
-    const { context, background, poser } = this;
-    context.fillStyle = poser.look === "depth" ? "#000" : "#3b3f45";
+    const { context, background } = this;
+    const plain = ["depth", "mask"].includes(this.poser.look); // as the picture that is made of the hands
+    context.fillStyle = plain ? "#000" : "#3b3f45";
     context.fillRect(rect.x, rect.y, rect.width, rect.height);
-    if (background && poser.look !== "depth") context.drawImage(background, rect.x, rect.y, rect.width, rect.height);
+    if (background && !plain) context.drawImage(background, rect.x, rect.y, rect.width, rect.height);
   }
 
   /** What lies outside the picture is dimmed: it will not be drawn. */
