@@ -15,10 +15,14 @@ from .detailing import HanDrawerApplySegs
 from .estimate import HanDrawerEstimateHands, HanDrawerEstimateHandsAdvanced
 from .exporting import HanDrawerExportMesh
 from .hands import HanDrawerExamplePicture, HanDrawerGesture, HanDrawerPlaceHands
+from .judging import HanDrawerPickBest, HanDrawerScoreHands
+from .library import HanDrawerPoseLibrary, HanDrawerSavePose
 from .load import HanDrawerLoad, HanDrawerLoadMini
 from .mano import HanDrawerConvertHands, HanDrawerLoadHandModel
 from .poser import HanDrawerPoser
 from .rendering import HanDrawerHandMask, HanDrawerRenderHands
+from .repair import HanDrawerCropHands, HanDrawerSegsFromHands, HanDrawerStitchHands
+from .saving import HanDrawerSaveImage
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
 from .transforms import HanDrawerPasteHandsBack, HanDrawerTransformHands
@@ -54,6 +58,14 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerSmoothHands,
     HanDrawerPoser,
     HanDrawerApplySegs,
+    HanDrawerPoseLibrary,
+    HanDrawerSavePose,
+    HanDrawerScoreHands,
+    HanDrawerPickBest,
+    HanDrawerCropHands,
+    HanDrawerStitchHands,
+    HanDrawerSegsFromHands,
+    HanDrawerSaveImage,
 ]
 
 

@@ -154,7 +154,7 @@ class HanDrawerSavePose(io.ComfyNode):
 
 
 def own_poses() -> dict[str, Path]:
-    """One's own poses: the name in the list, and the file. Those of the user folder come before those of the input's."""
+    """One's own poses: the name in the list, and the file; those of the user folder before those of the input's."""
     found: dict[str, Path] = {}
     for place in (folder_paths.get_user_directory(), folder_paths.get_input_directory()):
         folder = Path(place) / FOLDER

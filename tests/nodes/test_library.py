@@ -20,9 +20,9 @@ def folders(nodes, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(nodes, folders):
-    def run(name: str, **inputs):
+    def run(node: str, /, **inputs):
         with torch.inference_mode():
-            return getattr(nodes("library"), name).execute(**inputs)
+            return getattr(nodes("library"), node).execute(**inputs)
 
     return run
 

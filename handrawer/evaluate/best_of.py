@@ -1,0 +1,181 @@
+"""Best of eight: does picking by the judge, which does not know what was wanted, give better hands?
+
+    python -m handrawer.evaluate.best_of sample LATENTS.safetensors [--device cuda]
+    python -m handrawer.evaluate.best_of measure LATENTS.safetensors MEASURED.safetensors [--workers 16]
+
+The small model draws eight pictures of each of 128 prompts from text alone, without HanDrawer. The judge picks one of
+each eight; the mean of the eight is what a random pick gives. How good a picture really is, is measured by what the
+prompt says and the judge is not told: gesture, side and view. A text says nothing of place, size and exact turn, so
+that the found joints are compared with the named hand's after the best similarity in the picture (no mirror), over a
+grid of the turns that the view's name allows: ``aligned_pck``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..estimate.calibration import mediapipe_points_2d
+from ..estimate.landmarks import LandmarkDetector, Landmarks
+from ..hand.gestures import gesture_angles
+from ..hand.hands import make_hand, orientation_from_degrees
+from ..hand.model import load_open_hand
+from ..mini.pipeline import MiniPipeline, load_mini
+from ..mini.scene import GESTURE_NAMES, Scene, draw_scenes
+from .score import PCK_RADIUS
+
+PROMPTS, EACH, SEED = 128, 8, 61_000
+STEPS, GUIDANCE = 20, 4.0
+YAWS, PITCHES = (-30, -15, 0, 15, 30), (-30, -15, 0, 15, 30)  # degrees about what the view's name means
+VIEW_YAWS = {"palm": (0,), "back": (180,), "side": (90, -90)}
+SKIPPED = ("fist",)  # the detector sees few of them, whoever draws them
+
+
+def wanted_scenes(count: int = PROMPTS, seed: int = SEED) -> Scene:
+    """The held-out scenes whose captions are the prompts: a named gesture, palm or back to the viewer."""
+    from .malformed import rows_of
+
+    scene = draw_scenes(seed, torch.arange(count * 6), load_open_hand())
+    named = torch.tensor([name not in SKIPPED for name in GESTURE_NAMES] + [False])
+    keep = torch.nonzero(named[scene.gesture] & (scene.view < 2))[:count, 0]
+    return rows_of(scene, keep.tolist())
+
+
+@torch.no_grad()
+def sample_latents(
+    pipe: MiniPipeline, prompts: list[str], each: int = EACH, *, steps: int = STEPS, batch: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:  # fmt: skip
+    """``each`` latents of every prompt from text alone: [prompts * each, 4, 32, 32] float16 on the CPU.
+
+    The noise of a picture depends on its number alone.
+    """
+    from ..mini.modules import LATENT_SIZE
+
+    count = len(prompts) * each
+    empty, found = pipe.encode_text([""]), []
+    for start in range(0, count, batch):
+        numbers = range(start, min(start + batch, count))
+        noise = [torch.randn(4, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(n)) for n in numbers]
+        latents = torch.stack(noise).to(pipe.device)
+        text = pipe.encode_text([prompts[n // each] for n in numbers])
+        both = torch.cat([empty.expand(len(latents), -1, -1), text])
+        pipe.scheduler.set_timesteps(steps)
+        for time in pipe.scheduler.timesteps:
+            times = torch.full((2 * len(latents),), int(time), device=pipe.device)
+            without, with_ = pipe.unet(torch.cat([latents, latents]), times, both, return_dict=False)[0].chunk(2)
+            predicted = without + GUIDANCE * (with_ - without)
+            latents = pipe.scheduler.step(predicted, time, latents, return_dict=False)[0]
+        found.append(latents.to("cpu", torch.float16))
+        if progress is not None:
+            progress(numbers[-1] + 1, count)
+    return torch.cat(found)
+
+
+def templates(gesture: str, side: str, view: str) -> Tensor:
+    """[T, 21, 2] MediaPipe's points of a gesture in all turns that the view's name allows, pixels of a square."""
+    found = []
+    for yaw in VIEW_YAWS[view]:
+        for more in YAWS:
+            for pitch in PITCHES:
+                hand = make_hand(
+                    angles=gesture_angles(gesture), side=side, orientation=orientation_from_degrees(yaw + more, pitch),
+                    width=512, height=512,
+                )  # fmt: skip
+                found.append(mediapipe_points_2d(hand, 512, 512) * 512)
+    return torch.stack(found)
+
+
+def aligned_pck(points: Tensor, known: Tensor) -> float:
+    """The greatest PCK@0.1 of found points [21, 2] against any template [T, 21, 2], after the best similarity without
+    a mirror; the radius is a tenth of the longer side of the template's box, where it was brought to."""
+    found, wanted = (torch.view_as_complex(p.double().contiguous()) for p in (points, known))
+    found = found - found.mean()
+    wanted = wanted - wanted.mean(dim=1, keepdim=True)
+    turn = (wanted.conj() * found).sum(dim=1) / (wanted.abs() ** 2).sum(dim=1)
+    brought = turn[:, None] * wanted
+    extent = (known.amax(dim=1) - known.amin(dim=1)).amax(dim=1).double()
+    radius = PCK_RADIUS * extent * turn.abs()
+    return float(((brought - found).abs() <= radius[:, None]).double().mean(dim=1).max())
+
+
+def true_quality(picture: Tensor, known: Tensor, side: str, detector: Callable[[Tensor], list[Landmarks]]) -> float:
+    """``aligned_pck`` of the largest hand in a picture [H, W, 3], 0 where none is found.
+
+    Args:
+        known: see ``templates``; of the wanted side, so that the other side's hand, a mirror image, fits badly.
+    """
+    found = detector(picture)
+    if not found:
+        return 0.0
+    size = torch.tensor([picture.shape[1], picture.shape[0]])
+    return aligned_pck(found[0].points * size, known)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from safetensors.torch import save_file
+
+    scene = wanted_scenes(arguments.prompts)
+    prompts = [caption.text() for caption in scene.captions()]
+    latents = sample_latents(load_mini(device=arguments.device), prompts, arguments.each, steps=arguments.steps)
+    told = {"prompts": json.dumps(prompts), "each": str(arguments.each), "steps": str(arguments.steps)}
+    save_file({"latents": latents}, arguments.latents, metadata=told)
+
+
+def decoded(latents: Tensor, pipe: MiniPipeline) -> Tensor:
+    """[N, 256, 256, 3] pictures in 8 bits, as they are saved."""
+    return (
+        torch.cat([pipe.decode(part.float().to(pipe.device)).cpu() for part in latents.split(32)]) * 255
+    ).round() / 255
+
+
+def _look(pictures: Tensor) -> list[tuple[str, dict | None]]:
+    from .judge_fit import MIN_CONFIDENCE, measure_picture
+
+    torch.set_num_threads(1)
+    detector = LandmarkDetector(max_hands=1, min_confidence=MIN_CONFIDENCE)
+    return [("mini", measure_picture(picture.float() / 255, detector)) for picture in pictures]
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    """The judge's signals of every picture, for ``judge_fit.load_measured``."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from safetensors.torch import load_file
+
+    from .judge_fit import save_measured, stack
+
+    pictures = decoded(load_file(arguments.latents)["latents"], load_mini(device=arguments.device))
+    parts = (pictures * 255).round().to(torch.uint8).split(16)
+    with ProcessPoolExecutor(arguments.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        entries = [entry for part in pool.map(_look, parts) for entry in part]
+    save_measured(arguments.measured, mini=stack(entries))
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = found.add_subparsers(required=True)
+    sample = commands.add_parser("sample", help="draw the latents; a GPU takes seconds, a CPU an hour")
+    sample.add_argument("latents")
+    sample.add_argument("--device", default="cpu")
+    sample.add_argument("--prompts", type=int, default=PROMPTS)
+    sample.add_argument("--each", type=int, default=EACH)
+    sample.add_argument("--steps", type=int, default=STEPS)
+    sample.set_defaults(run=_sample)
+    measure = commands.add_parser("measure", help="look at the pictures as the judge does")
+    measure.add_argument("latents")
+    measure.add_argument("measured")
+    measure.add_argument("--device", default="cpu")
+    measure.add_argument("--workers", type=int, default=1)
+    measure.set_defaults(run=_measure)
+    return found
+
+
+if __name__ == "__main__":
+    chosen = parser().parse_args()
+    chosen.run(chosen)
