@@ -55,9 +55,9 @@ class Seen:
     points: Tensor  # [N, 21, 2] normalised
 
 
-def look(seed: int, count: int, model: HandModel) -> tuple[Seen, int]:
+def look(seed: int, count: int, model: HandModel, backend: str) -> tuple[Seen, int]:
     """Draw `count` pictures and keep what was detected and roughly right; also how many were detected at all."""
-    detector, skin = LandmarkDetector(backend="mediapipe"), make_skin(model)
+    detector, skin = LandmarkDetector(backend=backend), make_skin(model)
     kept: list[tuple[Tensor, ...]] = []
     detected = 0
     for start in tqdm(range(0, count, BATCH), desc=f"Looking at pictures of seed {seed}", mininterval=5):
@@ -127,11 +127,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=900, help="pictures to learn from (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=8100, help="of the pictures (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OFFSETS_FILE, help="where to write (default: %(default)s)")
+    parser.add_argument("--backend", choices=("mediapipe", "torch"), default="mediapipe", help="%(default)s")
     options = parser.parse_args()
     model = load_open_hand()
     exact = model.to(dtype=torch.float64)
-    learn, learned = look(options.seed, options.count, model)
-    held, detected = look(options.seed + 1, options.count // 2, model)
+    learn, learned = look(options.seed, options.count, model, options.backend)
+    held, detected = look(options.seed + 1, options.count // 2, model, options.backend)
     offsets = solve(learn, exact)
     before, after = (errors(held, exact, o) for o in (torch.zeros_like(offsets), offsets))
     numbers = {

@@ -199,12 +199,7 @@ def arms(model: HandModel, skin: Skin, size: int, number: int) -> Tensor:
     return (cut[..., :3] + (1 - cut[..., 3:]) * backdrop("gradient", size, size, number)).clamp(0, 1)
 
 
-def empty_pictures(count: int, model: HandModel, skin: Skin, size: int = 256) -> list[tuple[str, Tensor]]:
-    """``count`` pictures without a hand, each with its kind: all kinds in turn, arms last."""
-    found = []
-    for number in range(count):
-        kind = (*KINDS, "arms")[number % (len(KINDS) + 1)]
-        found.append(
-            (kind, arms(model, skin, size // 2, number) if kind == "arms" else backdrop(kind, size, size, number))
-        )
-    return found
+def empty_picture(number: int, model: HandModel, skin: Skin, size: int = 256) -> tuple[str, Tensor]:
+    """A picture without a hand, and its kind: all kinds in turn, arms last."""
+    kind = (*KINDS, "arms")[number % (len(KINDS) + 1)]
+    return kind, arms(model, skin, size // 2, number) if kind == "arms" else backdrop(kind, size, size, number)

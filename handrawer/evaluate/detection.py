@@ -14,9 +14,9 @@ import argparse
 import json
 import logging
 import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,11 +26,12 @@ from ..estimate.doubt import fit_judged
 from ..estimate.find import THOROUGHNESS, Landmarks
 from ..estimate.landmarks import LandmarkDetector
 from ..hand.model import load_open_hand
-from ..mini.picture import make_skin
+from ..mini.picture import Skin, make_skin
 from ..render.pictures import load_picture
 from . import agreement
-from .backdrops import empty_pictures
+from .backdrops import empty_picture
 from .crowds import WISHES, Crowd, crowd
+from .parallel import mapped
 
 log = logging.getLogger("handrawer")
 
@@ -71,13 +72,11 @@ class Count:
     wrong_and_sure: int = 0
     doubles: int = 0
     invented: int = 0
-    seconds: float = 0.0
 
-    def add(self, known: Sequence[Known], found: Sequence[Found], seconds: float = 0.0) -> None:
+    def add(self, known: Sequence[Known], found: Sequence[Found]) -> None:
         """Count one picture: each known hand takes the nearest find that is near enough, the nearest pairs first."""
         pairs, near = _pairs(known, found)
         self.pictures += 1
-        self.seconds += seconds
         self.hands += sum(hand.asked for hand in known)
         for k, f in pairs.items():
             if not known[k].asked:
@@ -118,10 +117,11 @@ def _apart(known: Known, found: Found) -> float:
 Detector = Callable[[Tensor], list[Found]]
 
 
-def detectors(levels: Sequence[str] = THOROUGHNESS, package: bool = True) -> dict[str, Detector]:
+@cache
+def detectors(levels: tuple[str, ...] = THOROUGHNESS) -> dict[str, Detector]:
     """What is compared, by name: MediaPipe as it comes, and ours."""
     every: dict[str, Detector] = {}
-    if package and _mediapipe() is not None:
+    if _mediapipe() is not None:
         every["MediaPipe, default settings"] = raw_mediapipe(1)
         every["MediaPipe, up to 20 hands"] = raw_mediapipe(MOST)
     for level in levels:
@@ -166,13 +166,14 @@ def raw_mediapipe(most: int) -> Detector:
     """The package's own landmarker on the picture as it is; all settings its own, but for the number of hands."""
     import mediapipe
 
-    from ..estimate.mediapipe_backend import read_task
+    from ..estimate.mediapipe_backend import before_pools_end, read_task
 
     tasks = mediapipe.tasks
     options = tasks.vision.HandLandmarkerOptions(
         base_options=tasks.BaseOptions(model_asset_buffer=read_task()), num_hands=most
     )
     landmarker = tasks.vision.HandLandmarker.create_from_options(options)
+    before_pools_end(landmarker.close)
 
     def detect(picture: Tensor) -> list[Found]:
         height, width = picture.shape[:2]
@@ -192,8 +193,8 @@ class Table:
 
     counts: dict[str, dict[str, Count]] = field(default_factory=dict)
 
-    def add(self, kind: str, detector: str, known: Sequence[Known], found: Sequence[Found], seconds: float) -> None:
-        self.counts.setdefault(kind, {}).setdefault(detector, Count()).add(known, found, seconds)
+    def add(self, kind: str, detector: str, known: Sequence[Known], found: Sequence[Found]) -> None:
+        self.counts.setdefault(kind, {}).setdefault(detector, Count()).add(known, found)
 
     def markdown(self, title: str) -> str:
         lines = [
@@ -208,43 +209,76 @@ class Table:
         return "\n".join(lines)
 
 
-def measure(pictures: Sequence[tuple[str, Tensor, list[Known]]], every: dict[str, Detector], *, total: bool) -> Table:
-    """Every detector on every picture (kind, [H, W, 3], hands); with ``total``, a kind that sums up is added."""
+Picture = tuple[str, Tensor, list["Known"]]
+"""Its kind, [H, W, 3], and the hands in it."""
+
+
+def measure(
+    make: Callable[[int], Picture], count: int, levels: Sequence[str] = THOROUGHNESS, *, workers: int = 1
+) -> Table:
+    """Every detector on every picture; a kind that sums up comes last.
+
+    Args:
+        make: the picture of a number; a function of a module if there are several workers.
+        count: of the pictures.
+    """
     table = Table()
-    for kind, picture, known in pictures:
-        for name, detect in every.items():
-            began = time.process_time()
-            found = detect(picture)
-            seconds = time.process_time() - began
-            for key in (kind, "all") if total else (kind,):
-                table.add(key, name, known, found, seconds)
-    if total:
-        table.counts["all"] = table.counts.pop("all")
+    seen = mapped(_seen, [(make, number, tuple(levels)) for number in range(count)], workers)
+    for kind, known, found in seen:
+        for name, hands in found.items():
+            table.add(kind, name, known, hands)
+    for _, known, found in seen:
+        for name, hands in found.items():
+            table.add("all", name, known, hands)
     return table
+
+
+def _seen(task: tuple[Callable[[int], Picture], int, tuple[str, ...]]) -> tuple[str, list[Known], dict]:
+    make, number, levels = task
+    kind, picture, known = make(number)
+    return kind, known, {name: detect(picture) for name, detect in detectors(levels).items()}
 
 
 def known_of(drawn: Crowd) -> list[Known]:
     return [Known(hand.points, hand.side, hand.visible) for hand in drawn.hands]
 
 
-def _own_pictures(paths: Sequence[Path], seen: Path | None) -> list[tuple[str, Tensor, list[Known]]]:
+def own_picture(path: Path, seen: Path | None) -> Picture:
     told = {} if seen is None else json.loads(seen.read_text(encoding="utf-8"))
-    found = []
-    for path in paths:
-        picture = load_picture(path)
-        picture = picture[0] if picture.dim() == 4 else picture
-        scale = torch.tensor([picture.shape[1], picture.shape[0]] * 2)
-        known = [Known(torch.tensor(hand["box"]) * scale, hand["side"]) for hand in told.get(path.name, ())]
-        found.append((path.name, picture[..., :3], known))
-    return found
+    picture = load_picture(path)
+    picture = (picture[0] if picture.dim() == 4 else picture)[..., :3]
+    scale = torch.tensor([picture.shape[1], picture.shape[0]] * 2)
+    known = [Known(torch.tensor(hand["box"]) * scale, hand["side"]) for hand in told.get(path.name, ())]
+    return path.name, picture, known
 
 
-def report(out: Path, paths: Sequence[Path], seen: Path | None, count: int, empty: int, passes: int) -> str:
+@cache
+def _skin() -> Skin:
+    return make_skin(load_open_hand())
+
+
+def drawn_picture(number: int) -> Picture:
+    """All kinds of crowds in turn."""
+    kinds = list(WISHES)
+    drawn = crowd(kinds[number % len(kinds)], number // len(kinds), load_open_hand(), _skin())
+    return drawn.kind, drawn.picture, known_of(drawn)
+
+
+def picture_of_nothing(number: int) -> Picture:
+    kind, picture = empty_picture(number, load_open_hand(), _skin())
+    return kind, picture, []
+
+
+def report(
+    out: Path, paths: Sequence[Path], seen: Path | None, count: int, empty: int, passes: int, workers: int = 1
+) -> str:
     """Measure and write ``report.md`` into the folder ``out``; gives the text."""
     parts = [introduction()]
     if paths:
-        parts.append(own_part(paths, seen))
-    parts += [crowd_part(count), empty_part(empty)]
+        parts.append(own_part(measure(lambda number: own_picture(paths[number], seen), len(paths))))
+    drawn = len(WISHES) * count
+    parts.append(crowd_part(measure(drawn_picture, drawn, workers=workers), drawn))
+    parts.append(empty_part(measure(picture_of_nothing, empty, workers=workers), empty))
     if passes and _mediapipe() is not None:
         parts.append(agreement_part(passes))
     text = "\n\n".join(parts) + "\n"
@@ -267,8 +301,7 @@ def introduction() -> str:
     )
 
 
-def own_part(paths: Sequence[Path], seen: Path | None) -> str:
-    table = measure(_own_pictures(paths, seen), detectors(), total=True)
+def own_part(table: Table) -> str:
     told = (
         "They may not be passed on, so here are their names alone. What is to be found in them was written down by eye "
         "(`seen.json`)."
@@ -276,27 +309,20 @@ def own_part(paths: Sequence[Path], seen: Path | None) -> str:
     return "\n\n".join(["## Photos and generated pictures", told, table.markdown("picture")])
 
 
-def crowd_part(count: int) -> str:
-    model = load_open_hand()
-    skin = make_skin(model)
-    drawn = [crowd(kind, number, model, skin) for kind in WISHES for number in range(count)]
-    table = measure([(c.kind, c.picture, known_of(c)) for c in drawn], detectors(), total=True)
+def crowd_part(table: Table, count: int) -> str:
     told = (
         "Hands of the project's own generator over backdrops (`evaluate/crowds.py`). Hands of which others hide more "
         "than half may be found, but need not."
     )
-    return "\n\n".join([f"## {len(drawn)} drawn pictures of several hands", told, table.markdown("picture")])
+    return "\n\n".join([f"## {count} drawn pictures of several hands", told, table.markdown("picture")])
 
 
-def empty_part(count: int) -> str:
-    model = load_open_hand()
-    pictures = [(kind, picture, []) for kind, picture in empty_pictures(count, model, make_skin(model))]
+def empty_part(table: Table, count: int) -> str:
     told = (
         "Gradients, noise, waves, boards, text, branches and bars in the colour of skin, blobs, drawn faces, arms that "
         "leave the picture before the hand (`evaluate/backdrops.py`)."
     )
-    table = measure(pictures, detectors(), total=True).markdown("picture")
-    return "\n\n".join([f"## {count} pictures without a hand", told, table])
+    return "\n\n".join([f"## {count} pictures without a hand", told, table.markdown("picture")])
 
 
 def agreement_part(count: int) -> str:
@@ -328,6 +354,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=3, help="drawn pictures of each kind (default: %(default)s)")
     parser.add_argument("--empty", type=int, default=100, help="pictures without a hand (default: %(default)s)")
     parser.add_argument("--passes", type=int, default=300, help="pictures for both passes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, help="draw the sheet into this file, and nothing else")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -336,7 +363,7 @@ def main() -> None:
 
         log.info("%s", draw_sheet(arguments.sheet))
         return
-    chosen = (arguments.count, arguments.empty, arguments.passes)
+    chosen = (arguments.count, arguments.empty, arguments.passes, arguments.workers)
     log.info(report(arguments.out, arguments.pictures, arguments.seen, *chosen))
 
 

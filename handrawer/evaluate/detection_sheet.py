@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,8 +16,8 @@ from ..hand.model import load_open_hand
 from ..mini.picture import make_skin
 from ..render.overlay import draw_overlay
 from ..render.pictures import sheet, to_pil
-from .crowds import crowd
-from .detection import MOST, Found, raw_mediapipe
+from .crowds import Crowd, crowd
+from .detection import MOST, Detector, Found, raw_mediapipe
 
 # Which pictures are shown: kind and number, chosen for being of all kinds, not for what is found in them.
 SHOWN = (
@@ -28,18 +30,34 @@ MOST_BYTES = 150_000
 COLOURS = {"left": (255, 149, 46), "right": (64, 156, 255)}
 
 
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One picture, twice: [H, W, 3] each, with a label."""
+
+    theirs: Tensor
+    ours: Tensor
+    labels: tuple[str, str]
+
+
 def draw_sheet(path: Path) -> str:
     """Draw the sheet into a JPEG file; gives its path and size in words. Needs the mediapipe package."""
     model = load_open_hand()
     skin, package = make_skin(model), raw_mediapipe(MOST)
-    pictures, labels = [], []
-    for kind, number in SHOWN:
-        drawn = crowd(kind, number, model, skin)
-        theirs = package(drawn.picture)
-        ours: Hands = estimate_hands(drawn.picture[None], thoroughness="thorough", max_hands=MOST)
-        pictures += [with_joints(drawn.picture, theirs), draw_overlay(drawn.picture[None], ours)[0]]
-        count = len(drawn.hands)
-        labels += [f"{kind}: MediaPipe, {len(theirs)} of {count}", f"{kind}: thorough, {ours.count} of {count}"]
+    return write_sheet([entry(crowd(kind, number, model, skin), package) for kind, number in SHOWN], path)
+
+
+def entry(drawn: Crowd, package: Detector) -> Entry:
+    """A picture of several hands with what the package and what we find in it."""
+    theirs = package(drawn.picture)
+    ours: Hands = estimate_hands(drawn.picture[None], thoroughness="thorough", max_hands=MOST)
+    count = len(drawn.hands)
+    labels = f"{drawn.kind}: MediaPipe, {len(theirs)} of {count}", f"{drawn.kind}: thorough, {ours.count} of {count}"
+    return Entry(with_joints(drawn.picture, theirs), draw_overlay(drawn.picture[None], ours)[0], labels)
+
+
+def write_sheet(entries: Sequence[Entry], path: Path) -> str:
+    pictures = [picture for e in entries for picture in (e.theirs, e.ours)]
+    labels = [label for e in entries for label in e.labels]
     image = to_pil(sheet(pictures, COLUMNS, labels, cell=CELL)[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     for quality in QUALITIES:

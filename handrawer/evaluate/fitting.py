@@ -11,6 +11,7 @@ import logging
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from ..estimate.landmarks import THOROUGHNESS
 from ..hand.model import load_open_hand
 from .fitting_pictures import measure_pictures
 from .known_hands import HEIGHT, WIDTH, Errors, Known, disturbed, errors_of, random_hands, viewed_gestures
+from .parallel import mapped
 
 log = logging.getLogger("handrawer")
 
@@ -41,24 +43,32 @@ def fit_known(
     return errors_of(fit, known)
 
 
-def exact_table(count: int) -> str:
+EXACT: dict[str, tuple[Source, dict[str, Any]]] = {
+    "joints, 2D and 3D, exact, thickness known": (JOINTS, {"in_3d": True, "thickness": True}),
+    "joints, 2D only, exact": (JOINTS, {"in_3d": False}),
+    "MediaPipe's points, 2D and 3D, exact": (MEDIAPIPE, {"in_3d": True}),
+    "MediaPipe's points, 2D only, exact": (MEDIAPIPE, {"in_3d": False}),
+    "MediaPipe's points, 2D and 3D, disturbed": (MEDIAPIPE, {"in_3d": True, "noise_seed": SEED}),
+    "MediaPipe's points, 2D only, disturbed": (MEDIAPIPE, {"in_3d": False, "noise_seed": SEED}),
+}
+
+
+def exact_table(count: int, workers: int = 1) -> str:
     """The fit of ``count`` random hands to exact and to disturbed landmarks, as a Markdown table."""
-    known = random_hands(count, SEED)
-    rows = [
-        ("joints, 2D and 3D, exact, thickness known", fit_known(known, JOINTS, in_3d=True, thickness=True)),
-        ("joints, 2D only, exact", fit_known(known, JOINTS, in_3d=False)),
-        ("MediaPipe's points, 2D and 3D, exact", fit_known(known, MEDIAPIPE, in_3d=True)),
-        ("MediaPipe's points, 2D only, exact", fit_known(known, MEDIAPIPE, in_3d=False)),
-        ("MediaPipe's points, 2D and 3D, disturbed", fit_known(known, MEDIAPIPE, in_3d=True, noise_seed=SEED)),
-        ("MediaPipe's points, 2D only, disturbed", fit_known(known, MEDIAPIPE, in_3d=False, noise_seed=SEED)),
-    ]
+    errors = mapped(_exact_row, [(name, count) for name in EXACT], workers)
     lines = [
         "| landmarks | vertices, Procrustes, mm | vertices, wrists together, mm | joints, Procrustes, mm | "
         "reprojection, % of the box | its 95th percentile | joints bent the wrong way | palm/back right | "
         "within all limits |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    return "\n".join([*lines, *(_row(name, errors) for name, errors in rows)])
+    return "\n".join([*lines, *(_row(name, e) for name, e in zip(EXACT, errors, strict=True))])
+
+
+def _exact_row(task: tuple[str, int]) -> Errors:
+    name, count = task
+    source, how = EXACT[name]
+    return fit_known(random_hands(count, SEED), source, **how)
 
 
 def _row(name: str, errors: Errors) -> str:
@@ -82,24 +92,33 @@ def _share(right: Tensor, digits: int = 1) -> str:
     return f"{100 * float(right.double().mean()):.{digits}f} %"
 
 
-def views_table(known: Known) -> str:
+VIEWS = (
+    ("joints, 2D and 3D", JOINTS, True, False),
+    ("joints, 2D only", JOINTS, False, True),
+    ("joints, 2D only", JOINTS, False, False),
+    ("MediaPipe's points, 2D and 3D", MEDIAPIPE, True, False),
+    ("MediaPipe's points, 2D only", MEDIAPIPE, False, True),
+)
+
+
+def views_table(known: Known, workers: int = 1) -> str:
     """Palm or back and side of known hands, from exact landmarks, as a Markdown table."""
     lines = [
         "| exact landmarks | side is | palm/back right | side right | flagged unsure | both right of the sure ones |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, source, in_3d, told in (
-        ("joints, 2D and 3D", JOINTS, True, False),
-        ("joints, 2D only", JOINTS, False, True),
-        ("joints, 2D only", JOINTS, False, False),
-        ("MediaPipe's points, 2D and 3D", MEDIAPIPE, True, False),
-        ("MediaPipe's points, 2D only", MEDIAPIPE, False, True),
-    ):
-        facing, side, unsure = judged_views(known, source, in_3d=in_3d, told=told)
+    judged = mapped(_judged_row, [(known, number) for number in range(len(VIEWS))], workers)
+    for (name, _, _, told), (facing, side, unsure) in zip(VIEWS, judged, strict=True):
         sure = ~unsure
         cells = [_share(facing), _share(side), _share(unsure), _share((facing & side)[sure])]
         lines.append(f"| {name} | {'told' if told else 'not told'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _judged_row(task: tuple[Known, int]) -> tuple[Tensor, Tensor, Tensor]:
+    known, number = task
+    _, source, in_3d, told = VIEWS[number]
+    return judged_views(known, source, in_3d=in_3d, told=told)
 
 
 def judged_views(known: Known, source: Source, *, in_3d: bool, told: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,7 +132,7 @@ def judged_views(known: Known, source: Source, *, in_3d: bool, told: bool) -> tu
     return judged.facing * known.facing > 0, side, torch.tensor(judged.unsure)
 
 
-def report(out: Path, count: int, pictures: int, thoroughness: str = "balanced") -> str:
+def report(out: Path, count: int, pictures: int, thoroughness: str = "balanced", workers: int = 1) -> str:
     """Measure and write ``report.md`` (and pictures) into the folder ``out``; gives the text."""
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -129,13 +148,13 @@ def report(out: Path, count: int, pictures: int, thoroughness: str = "balanced")
         "in 3D) on every landmark, and one of the 21 put half a box away; the reprojection is then against the "
         "disturbed landmarks. A joint is bent the wrong way if it lies on the other side of straight than it should, "
         "by more than 10 degrees. *MediaPipe's points* are fitted as a picture's are, with no more trust than that.",
-        exact_table(count),
+        exact_table(count, workers),
         f"## Palm or back, left or right: {len(known.left)} views",
         "All gestures, both sides, 24 directions (8 about the hand's long axis, 3 leant), random shape and roll.",
-        views_table(known),
+        views_table(known, workers),
     ]
     if pictures:
-        parts += measure_pictures(out, pictures, SEED, thoroughness)
+        parts += measure_pictures(out, pictures, SEED, thoroughness, workers)
     text = "\n\n".join(parts) + "\n"
     (out / "report.md").write_text(text, encoding="utf-8")
     log.info("%.0f s", time.monotonic() - started)
@@ -149,9 +168,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000, help="random hands (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=500, help="rendered pictures (default: %(default)s)")
     parser.add_argument("--thoroughness", default="balanced", choices=THOROUGHNESS, help="of the detection")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.info(report(arguments.out, arguments.count, arguments.pictures, arguments.thoroughness))
+    how = arguments.thoroughness, arguments.workers
+    log.info(report(arguments.out, arguments.count, arguments.pictures, *how))
 
 
 if __name__ == "__main__":

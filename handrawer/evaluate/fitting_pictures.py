@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,11 +16,12 @@ from ..hand.hands import Frame, Hand, Hands
 from ..hand.model import load_open_hand
 from ..hand.skinning import axis_angle_to_matrix
 from ..mini.captions import SIDES, VIEWS
-from ..mini.picture import draw_pictures, make_skin
+from ..mini.picture import Skin, draw_pictures, make_skin
 from ..mini.scene import GESTURE_NAMES, NAMELESS, Scene, draw_scenes
 from ..render.overlay import draw_overlay
 from ..render.pictures import save_picture, sheet
 from .known_hands import HAND_SIZE, procrustes
+from .parallel import mapped
 
 SIZE = 256  # pixels
 BATCH = 8
@@ -59,19 +61,28 @@ class Seen:
         return self.hand is not None and self.hand.unsure
 
 
-def look_at_pictures(count: int, seed: int, thoroughness: str) -> list[Seen]:
-    """``count`` drawn pictures of one hand each, and what the estimate makes of them."""
+def look_at_pictures(count: int, seed: int, thoroughness: str, workers: int = 1) -> list[Seen]:
+    """``count`` drawn pictures of one hand each, and what the estimate makes of them; in so many processes."""
+    tasks = [(seed, start, min(start + BATCH, count), thoroughness) for start in range(0, count, BATCH)]
+    return [seen for some in mapped(_look_at_some, tasks, workers) for seen in some]
+
+
+@cache
+def _skin() -> Skin:
+    return make_skin(load_open_hand())
+
+
+def _look_at_some(task: tuple[int, int, int, str]) -> list[Seen]:
+    seed, start, end, thoroughness = task
     model = load_open_hand()
-    skin = make_skin(model)
-    seen: list[Seen] = []
-    for start in range(0, count, BATCH):
-        scene = draw_scenes(seed, torch.arange(start, min(start + BATCH, count)), model)
-        pictures = draw_pictures(scene, model, skin, size=SIZE).permute(0, 2, 3, 1).contiguous()
-        for i, picture in enumerate(pictures):
-            # The camera is given, so that depth is not judged by a guess of the lens.
-            camera = Camera(float(scene.focal[i]))
-            frame = estimate_hands(picture[None], camera=camera, thoroughness=thoroughness).frames[0]
-            seen.append(_seen(scene, i, picture, frame))
+    scene = draw_scenes(seed, torch.arange(start, end), model)
+    pictures = draw_pictures(scene, model, _skin(), size=SIZE).permute(0, 2, 3, 1).contiguous()
+    seen = []
+    for i, picture in enumerate(pictures):
+        # The camera is given, so that depth is not judged by a guess of the lens.
+        camera = Camera(float(scene.focal[i]))
+        frame = estimate_hands(picture[None], camera=camera, thoroughness=thoroughness).frames[0]
+        seen.append(_seen(scene, i, picture, frame))
     return seen
 
 
@@ -137,9 +148,9 @@ def table_by(seen: list[Seen], key: Callable[[Seen], str], title: str) -> str:
     return "\n".join(lines)
 
 
-def measure_pictures(out: Path, count: int, seed: int, thoroughness: str) -> list[str]:
+def measure_pictures(out: Path, count: int, seed: int, thoroughness: str, workers: int = 1) -> list[str]:
     """The report's parts about pictures; the worst cases are drawn into ``out``."""
-    seen = look_at_pictures(count, seed, thoroughness)
+    seen = look_at_pictures(count, seed, thoroughness, workers)
     _draw_worst(seen, out / "worst.jpg")
     return [
         f"## {count} pictures",

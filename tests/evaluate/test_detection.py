@@ -1,13 +1,16 @@
 """What counts as found; pictures of several hands and of none, and what is found in them."""
 
+import math
+
 import pytest
 import torch
 
 from handrawer.evaluate import crowds
 from handrawer.evaluate.agreement import measure as measure_agreement
-from handrawer.evaluate.backdrops import KINDS, arms, backdrop, empty_pictures
+from handrawer.evaluate.backdrops import KINDS, arms, backdrop, empty_picture
 from handrawer.evaluate.crowds import WISHES, crowd
 from handrawer.evaluate.detection import Count, Found, Known, known_of, measure, ours
+from handrawer.evaluate.parallel import mapped
 from handrawer.hand.model import load_open_hand
 from handrawer.mini.picture import make_skin
 
@@ -83,18 +86,19 @@ def test_backdrops_are_pictures_made_from_their_number(skin):
 
 def test_nothing_is_found_in_pictures_of_nothing(skin):
     """Branches, bars, blobs, a face and an arm; a twig of 18 pixels was once taken for a hand."""
-    pictures = [(kind, picture, []) for kind, picture in empty_pictures(len(KINDS) + 1, MODEL, skin, 192)[5:]]
-    table = measure(pictures, {"balanced": ours("balanced")}, total=True)
-    count = table.counts["all"]["balanced"]
+    count = Count()
+    for number in range(5, len(KINDS) + 1):
+        _, picture = empty_picture(number, MODEL, skin, 192)
+        count.add([], ours("balanced")(picture))
     assert (count.pictures, count.hands, count.invented) == (5, 0, 0)
 
 
 def test_two_drawn_hands_are_found(skin):
     drawn = crowd("two hands", 0, MODEL, skin, 384, 288)
-    table = measure([("two", drawn.picture, known_of(drawn))], {"balanced": ours("balanced")}, total=False)
-    count = table.counts["two"]["balanced"]
+    table = measure(lambda number: ("two", drawn.picture, known_of(drawn)), 1, ("balanced",))
+    count = table.counts["all"]["ours, balanced"]
     assert (count.hands, count.found, count.doubles, count.invented) == (2, 2, 0, 0)
-    assert "| two | balanced | 1 | 2 | 2 |" in table.markdown("picture")
+    assert "| two | ours, balanced | 1 | 2 | 2 |" in table.markdown("picture")
 
 
 def test_the_two_passes_agree_as_well_as_each_with_itself():
@@ -106,3 +110,7 @@ def test_the_two_passes_agree_as_well_as_each_with_itself():
     assert float(middle) < 3
     assert float(torch.tensor(theirs.moved).median()) > 0.2, "then half a pixel of 200 could be asked"
     assert float(torch.tensor(ours_.joints).median()) < 10
+
+
+def test_several_processes_give_what_one_gives():
+    assert mapped(math.sqrt, [9, 1, 4], workers=2) == mapped(math.sqrt, [9, 1, 4]) == [3, 1, 2]
