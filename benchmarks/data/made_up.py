@@ -25,7 +25,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
 
 import torch  # noqa: E402
-from PIL import Image, ImageEnhance  # noqa: E402
+from PIL import Image, ImageEnhance, ImageOps  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from handrawer.estimate.calibration import rig_to_mediapipe  # noqa: E402
@@ -71,6 +71,15 @@ class Drawing:
     box: list[float]
     landmarks: list[list[float]]
     kind: str  # good, malformed or empty
+    mirrored: bool = False
+
+    def mirror(self) -> Drawing:
+        """The drawing as a mirror shows it: another picture, of a hand of the other side."""
+        x, y, width, height = self.box
+        box = [round(1 - x - width, 6), y, width, height]
+        side = {"left": "right", "right": "left"}[self.side]
+        landmarks = [[round(1 - px, 5), py] for px, py in self.landmarks]
+        return replace(self, side=side, box=box, landmarks=landmarks, mirrored=True)
 
 
 # --- drawing
@@ -160,6 +169,8 @@ def plant(drawn: Path, out: Path, count: int) -> None:
         for file in sorted(drawn.glob("labels_*.jsonl"))
         for line in file.read_text(encoding="utf-8").splitlines()
     ]
+    # Each drawing serves twice: drawing takes longer than preparing.
+    drawings += [drawing.mirror() for drawing in drawings]
     chance = random.Random(7)
     share = count / 2000
     certain = {name: max(1, round(number * share)) for name, number in CERTAIN.items()}
@@ -180,6 +191,7 @@ def plant(drawn: Path, out: Path, count: int) -> None:
 def _entry(drawn: Path, drawings: list[Drawing], chance: random.Random) -> Entry:
     """A picture of one drawing, or of two side by side, of which the second hand makes no gesture."""
     images = [Image.open(drawn / drawing.file).convert("RGB") for drawing in drawings]
+    images = [ImageOps.mirror(i) if d.mirrored else i for d, i in zip(drawings, images, strict=True)]
     height = min(image.height for image in images)
     images = [image.resize((height, height), Image.Resampling.LANCZOS) for image in images]
     picture = Image.new("RGB", (height * len(images), height))
@@ -199,7 +211,7 @@ def _entry(drawn: Path, drawings: list[Drawing], chance: random.Random) -> Entry
                        "meta": {"age": [30.0], "gender": ["female"], "race": ["White"]}}  # fmt: skip
     else:
         annotation |= {"leading_hand": first.side, "leading_conf": 1.0}
-    name = str(uuid.UUID(int=random.Random(first.file).getrandbits(128)))
+    name = str(uuid.UUID(int=random.Random(f"{first.file} {first.mirrored}").getrandbits(128)))
     annotation["user_id"] = name.replace("-", "")
     planted = {"good": "", "malformed": "fit", "empty": "hand_not_found"}[first.kind]
     if len(drawings) == 2 and not planted:

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "train as a configuration file says",
     "data": "pictures of hands, cleansed and relabelled, as shards for training",
     "evaluate": "how good the hands in a folder of pictures are; blind comparisons by people",
+    "pilot": "some of your pictures through preparation, a short training and evaluation: one report",
     "mano": "keep a MANO file of yours as safetensors; nothing in the file is run",
 }
 
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(added["train"])
     _add_data(added["data"])
     _add_evaluate(added["evaluate"])
+    _add_pilot(added["pilot"])
     _add_mano(added["mano"])
     return parser
 
@@ -118,6 +120,20 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--question", metavar="TEXT", help="on a blind page")
 
 
+def _add_pilot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", type=Path, metavar="PICTURES", help="folder; captions beside them as .txt help")
+    parser.add_argument("--out", type=Path, default=Path("handrawer_pilot"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--base", default="mini", metavar="MODEL", help="diffusers folder or .safetensors file")
+    parser.add_argument("--steps", type=_positive, default=200, metavar="N", help="of training (default: %(default)s)")
+    parser.add_argument("--batch", type=_positive, default=4, metavar="N", help="default: %(default)s")
+    parser.add_argument("--size", type=_count, default=512, metavar="PIXELS", help="a multiple of 64; mini takes 256")
+    parser.add_argument("--held-out", type=_positive, default=8, metavar="N", help="pictures scored, never trained on")
+    parser.add_argument("--sampling-steps", type=_steps, default=20, metavar="N", help="of scored pictures")
+    parser.add_argument("--limit", type=_count, default=0, metavar="N", help="only the first N pictures")
+    parser.add_argument("--workers", type=_workers, default=0, metavar="N", help="processes of preparation")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda")
+
+
 def _add_mano(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="MANO_RIGHT.pkl or MANO_LEFT.pkl, or one re-saved")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="default: beside it, as .safetensors")
@@ -148,6 +164,10 @@ def _hand_count(text: str) -> int:
 
 def _workers(text: str) -> int:
     return _whole(text, 1, 256)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1, 2**31 - 1)
 
 
 def _count(text: str) -> int:

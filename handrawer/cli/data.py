@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
@@ -14,6 +15,8 @@ from .progress import import_libraries
 
 if TYPE_CHECKING:
     from ..data.prepare import Prepared, Progress
+
+Result = TypeVar("Result")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,8 +42,8 @@ def start(arguments: argparse.Namespace) -> Prepared:
         kind=arguments.kind, limit=arguments.limit, shard_size=arguments.shard_size, least_side=arguments.least_side,
         longest=arguments.longest, search=arguments.search, exchange_sides=arguments.exchange_sides,
     )  # fmt: skip
-    with _Bars() as bars:
-        return _said(lambda: prepare(arguments.source, arguments.out, options, workers=_workers(arguments),
+    with Bars() as bars:
+        return said(lambda: prepare(arguments.source, arguments.out, options, workers=worker_count(arguments),
                                      progress=bars))  # fmt: skip
 
 
@@ -53,15 +56,17 @@ def take(arguments: argparse.Namespace) -> Prepared:
         raise Refusal("data prepare --apply needs the prepared folder: data prepare --apply decisions.json OUT.")
     if not arguments.apply.is_file():
         raise Refusal(f"there is no file {arguments.apply}; the contact sheet's button makes it.")
-    with _Bars() as bars:
-        return _said(lambda: apply_decisions(arguments.apply, out, workers=_workers(arguments), progress=bars))
+    with Bars() as bars:
+        return said(lambda: apply_decisions(arguments.apply, out, workers=worker_count(arguments), progress=bars))
 
 
-def _workers(arguments: argparse.Namespace) -> int:
+def worker_count(arguments: argparse.Namespace) -> int:
+    """Processes: as many as asked for, else half of the cores."""
     return arguments.workers or max(1, (os.cpu_count() or 2) // 2)
 
 
-def _said(work):
+def said(work: Callable[[], Result]) -> Result:
+    """Do some work; what stops it becomes a Refusal of one sentence."""
     try:
         return work()
     except (ValueError, RuntimeError, ImportError) as error:
@@ -80,7 +85,7 @@ def _report(prepared: Prepared) -> int:
     return 0
 
 
-class _Bars:
+class Bars:
     """One bar after another, by what is being done."""
 
     def __init__(self) -> None:

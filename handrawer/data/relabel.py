@@ -140,13 +140,15 @@ def _look(picture: Tensor, source: SourceHand, known: Sequence[Hand]) -> tuple[H
         return None
     around = LOOK_AROUND * (box[2:] - box[:2])
     wide = torch.cat([box[:2] - around, box[2:] + around])
-    frame = estimate_hands(
-        picture[None], max_hands=3, min_confidence=BOX_CONFIDENCE, thoroughness="balanced", boxes=[wide[None]]
-    ).frames[0]
-    fresh = [hand for hand in frame.hands if not any(_is_same(hand, other, width, height) for other in known)]
-    near = [(overlap, i) for i, hand in enumerate(fresh) if (overlap := _overlap(hand, source, width, height)) > 0]
-    if near and max(near)[0] >= SAME_PLACE:
-        return fresh[max(near)[1]], "box"
+    # A quick look at the box finds most; only what it does not find is worth several.
+    for search in SEARCHES[:2]:
+        frame = estimate_hands(
+            picture[None], max_hands=3, min_confidence=BOX_CONFIDENCE, thoroughness=search, boxes=[wide[None]]
+        ).frames[0]
+        fresh = [hand for hand in frame.hands if not any(_is_same(hand, other, width, height) for other in known)]
+        near = [(_overlap(hand, source, width, height), i) for i, hand in enumerate(fresh)]
+        if near and max(near)[0] >= SAME_PLACE:
+            return fresh[max(near)[1]], "box"
     if source.landmarks is not None:
         return _fitted(source, width, height), "landmarks"
     return None

@@ -251,14 +251,14 @@ def curve_svg(curve: dict[str, Any]) -> str:
         for s in (0, 0.25, 0.5, 0.75, 1)
     )
     grid += "".join(
-        f"<text x='{at(r, 0).split(',')[0]}' y='{high - 14}' text-anchor='middle'>{r:g}</text>"
+        f"<text x='{at(r, 0).split(',')[0]}' y='{high - 18}' text-anchor='middle'>{r:g}</text>"
         for r in (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
     )
     points = " ".join(at(r, s) for r, s in known)
     mark = f"<polyline points='{at(0.1, 0)} {at(0.1, 1)}' class='mark'/>"
     return (
         f"<svg viewBox='0 0 {wide} {high}' role='img' aria-label='PCK curve'>{grid}{mark}"
-        f"<polyline points='{points}' class='line'/><text x='{wide / 2}' y='{high}' text-anchor='middle'>"
+        f"<polyline points='{points}' class='line'/><text x='{wide / 2}' y='{high - 3}' text-anchor='middle'>"
         "radius, share of the box's longer side</text></svg>"
     )
 
