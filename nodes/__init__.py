@@ -25,6 +25,7 @@ from .repair import HanDrawerCropHands, HanDrawerSegsFromHands, HanDrawerStitchH
 from .saving import HanDrawerSaveImage
 from .selecting import HanDrawerJoinHands, HanDrawerSelectHands
 from .sources import HanDrawerHandsFromPose, HanDrawerLoadHands, HanDrawerPoseFromHands, HanDrawerSaveHands
+from .training import HanDrawerSave, HanDrawerTrain
 from .transforms import HanDrawerPasteHandsBack, HanDrawerTransformHands
 from .video import HanDrawerSmoothHands
 
@@ -57,6 +58,8 @@ NODES: list[type[io.ComfyNode]] = [
     HanDrawerConvertHands,
     HanDrawerSmoothHands,
     HanDrawerPoser,
+    HanDrawerTrain,
+    HanDrawerSave,
     HanDrawerApplySegs,
     HanDrawerPoseLibrary,
     HanDrawerSavePose,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -372,7 +373,7 @@ class AdapterTrainer:
         """Go on from the state in `out`; False where there is none. ValueError if it is another training's."""
         try:
             state = load_state(self.out / STATE_FILE, self.device)
-        except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        except (RuntimeError, EOFError, ValueError, OSError, LookupError, UnpicklingError) as error:
             raise ValueError(f"{self.out / STATE_FILE} is damaged ({error}): delete it and begin again.") from error
         if state is None:
             return False

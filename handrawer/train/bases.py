@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapter.unet import UNetDescription, describe_diffusers
+from ..adapter.unet import STRANGERS, UNetDescription, describe_diffusers
 from ..mini.pipeline import WEIGHTS as MINI
 from .config import BaseConfig
 from .single_file import load_parts, load_vae, read_configs, read_weights
@@ -61,11 +61,14 @@ class Base:
     @torch.no_grad()
     def moments(self, pictures: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in 0..1 to what latents are drawn from: [B, 8, h, w] mean and log variance (the mean
-        alone of a VAE without variance, [B, 4, h, w]); one by one, which bounds the memory."""
+        alone of a VAE without variance, [B, 4, h, w]); one by one, which bounds the memory. A GPU computes in bfloat16
+        where the base does."""
         device, dtype = self.vae.device, self.vae.dtype
+        short = device.type == "cuda" and self.unet.dtype == torch.bfloat16
         found = []
         for picture in pictures.split(1):
-            encoded = self.vae.encode(picture.to(device, dtype) * 2 - 1)
+            with torch.autocast(device.type, torch.bfloat16, short):
+                encoded = self.vae.encode(picture.to(device, dtype) * 2 - 1)
             spread = getattr(encoded, "latent_dist", None)
             found.append(encoded.latents if spread is None else spread.parameters)
         return torch.cat(found).float()
@@ -124,7 +127,7 @@ def load_base(config: BaseConfig, precision: str, device: torch.device | str = "
     if prediction == "epsilon" and float(a[-1]) == 0:
         raise ValueError("Without any signal at the last time a base cannot predict epsilon: set 'base.prediction'.")
     description = describe_diffusers(parts["unet"], prediction)
-    if not description.known and not path.is_dir():
+    if description.name in STRANGERS:
         raise ValueError(f"{path.name} is {description.title}: choose SD1.x, SD2.x or SDXL.")
     if description.input_channels != description.latent_channels:
         raise ValueError(f"{path} is {description.title}: train on the base that it was made from.")

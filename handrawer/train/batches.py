@@ -128,7 +128,7 @@ def latent_mask(hands: Hands, size: Size, device: torch.device) -> Tensor:
 
 
 class TextMaker:
-    """Text features of captions, from memory, from the cache, or made."""
+    """Text features of captions: with a cache each caption is encoded once, else those of a batch together."""
 
     def __init__(self, base: Base, cache: Cache | None) -> None:
         self.base, self.cache = base, cache
@@ -136,25 +136,26 @@ class TextMaker:
         self._kept: OrderedDict[str, Text] = OrderedDict()
 
     def __call__(self, captions: Sequence[str]) -> Text:
-        return Text.join([self._one(caption) for caption in captions])
+        if self.cache is None:
+            return self.base.text(list(captions))
+        return Text.join([self._one(self.cache, caption) for caption in captions])
 
-    def _one(self, caption: str) -> Text:
+    def _one(self, cache: Cache, caption: str) -> Text:
         if caption not in self._kept:
-            self._kept[caption] = self._made(caption)
+            self._kept[caption] = self._made(cache, caption)
         self._kept.move_to_end(caption)
         if len(self._kept) > KEPT_TEXTS:
             self._kept.popitem(last=False)
         return self._kept[caption]
 
-    def _made(self, caption: str) -> Text:
+    def _made(self, cache: Cache, caption: str) -> Text:
         name = name_of("text", self.key, caption)
-        found = None if self.cache is None else self.cache.get(name)
+        found = cache.get(name)
         if found is not None:
             return Text(found["context"], found.get("pooled")).to(self.base.unet.device)
         text = self.base.text([caption])
-        if self.cache is not None:
-            pooled = {} if text.pooled is None else {"pooled": text.pooled}
-            self.cache.put(name, {"context": text.context, **pooled})
+        pooled = {} if text.pooled is None else {"pooled": text.pooled}
+        cache.put(name, {"context": text.context, **pooled})
         return text
 
 

@@ -70,17 +70,20 @@ class Plan:
         samples: of a step, in all processes together.
         seed: of the order.
         left_out: places that are never used (held out for validation).
+        exact: the pictures have the buckets' sizes already.
     """
 
     def __init__(
-        self, sizes: Sequence[Size], buckets: Sequence[Size], samples: int, seed: int, left_out: Sequence[int] = ()
-    ) -> None:
+        self, sizes: Sequence[Size], buckets: Sequence[Size], samples: int, seed: int, left_out: Sequence[int] = (),
+        exact: bool = False,
+    ) -> None:  # fmt: skip
         self.samples, self.seed = samples, seed
         hidden = set(left_out)
         self.buckets: dict[Size, list[int]] = {}
         for place, (width, height) in enumerate(sizes):
             if place not in hidden:
-                self.buckets.setdefault(nearest_bucket(width, height, buckets), []).append(place)
+                size = (width, height) if exact else nearest_bucket(width, height, buckets)
+                self.buckets.setdefault(size, []).append(place)
         if not self.buckets:
             raise ValueError("There is no picture to train on: every one is held out, or the data are empty.")
         self.per_epoch = sum(math.ceil(len(places) / samples) for places in self.buckets.values())
