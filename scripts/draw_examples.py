@@ -18,6 +18,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from handrawer.evaluate.malformed import draw_malformed  # noqa: E402
 from handrawer.hand.gestures import gesture_angles  # noqa: E402
 from handrawer.hand.hands import hand_from_gesture  # noqa: E402
 from handrawer.hand.model import HandModel, load_open_hand  # noqa: E402
@@ -30,6 +31,7 @@ from handrawer.render.pictures import save_picture  # noqa: E402
 SIDE = 512  # pixels of the square that one hand is drawn in
 WIDTH = 768  # of the picture: two squares, overlapping by a third
 BLEND = 80  # pixels over which one square fades into the other, between the hands
+MALFORMED = 55  # the number of a scene whose hand has six fingers
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,17 @@ def two_hands(model: HandModel, skin: Skin) -> Tensor:
     return torch.cat([first, gap], 1) * (1 - share) + torch.cat([gap, second], 1) * share
 
 
+def malformed_hand() -> Tensor:
+    """[320, 320, 3] a hand of six fingers, for what finds and repairs such."""
+    (picture,) = draw_malformed(101, torch.tensor([MALFORMED]), "extra", size=320).pictures
+    return picture.permute(1, 2, 0)
+
+
 def main() -> None:
-    model = load_open_hand()
-    path = save_picture(ROOT / "handrawer" / "examples" / "hands.png", two_hands(model, make_skin(model)))
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KiB")
+    model, folder = load_open_hand(), ROOT / "handrawer" / "examples"
+    for name, picture in (("hands", two_hands(model, make_skin(model))), ("malformed_hand", malformed_hand())):
+        path = save_picture(folder / f"{name}.png", picture)
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,140 @@
+"""Malformed synthetic hands, and the judge that was fitted to them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from handrawer.evaluate.judge import (
+    REASONS,
+    Judgement,
+    JudgeModel,
+    PictureJudgement,
+    judge_model,
+    judge_pictures,
+    reasons_of,
+)  # fmt: skip
+from handrawer.evaluate.judge_fit import KINDS, Measured, auc, fit, load_measured, qualities, save_measured
+from handrawer.evaluate.judge_signals import BONES, bone_ratios
+from handrawer.evaluate.malformed import draw_malformed
+from handrawer.hand.hands import Hands, hand_from_gesture
+from handrawer.render.pictures import load_picture
+from tests.evaluate.hands_picture import EXAMPLE
+
+
+@pytest.fixture(scope="module")
+def example():
+    return load_picture(EXAMPLE)
+
+
+@pytest.fixture(scope="module")
+def judged(example):
+    return judge_pictures(example, thoroughness="fast")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_malformations_show_and_leave_the_rest_of_the_picture(kind):
+    index = torch.arange(16, 24)
+    drawn = draw_malformed(3, index, kind, size=64)
+    again = draw_malformed(3, index, kind, size=64)
+    assert torch.equal(drawn.pictures, again.pictures) and set(drawn.kind) <= {kind}
+    assert drawn.pictures.shape[1:] == (3, 64, 64) and len(drawn.finger) == len(drawn.kind) == len(drawn.scene.index)
+    sound = draw_malformed(3, drawn.scene.index, None, size=64, any_pose=True)
+    changed = (sound.pictures - drawn.pictures).abs().amax(dim=1) > 0.06
+    assert bool((changed.flatten(1).float().mean(dim=1) > 0.005).all())
+    assert bool((changed.flatten(1).float().mean(dim=1) < 0.4).all()), "the same hand but for a finger"
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="missing, extra, fused, backwards"):
+        draw_malformed(3, torch.arange(1), "furry")
+
+
+def test_a_picture_s_hands_are_judged_the_same_each_time(example, judged):
+    (picture,) = judged
+    assert picture.hands and all(0 < hand.quality < 1 for hand in picture.hands)
+    assert picture.quality == min(hand.quality for hand in picture.hands) and picture.match is None
+    again = judge_pictures(example, thoroughness="fast")[0]
+    assert [hand.quality for hand in again.hands] == [hand.quality for hand in picture.hands]
+    assert [hand.confidence for hand in picture.frame.hands] == pytest.approx([h.quality for h in picture.hands])
+
+
+def test_no_hand_is_the_worst_and_no_error():
+    (picture,) = judge_pictures(torch.full((1, 96, 96, 3), 0.5), thoroughness="fast")
+    assert picture.quality == 0 and picture.hands == () and "No hand" in picture.frame.note
+
+
+def test_the_match_to_wanted_hands(example, judged):
+    height, width = example.shape[1:3]
+    wanted = Hands((dataclasses.replace(judged[0].frame, hands=judged[0].frame.hands),))
+    (same,) = judge_pictures(example, wanted=wanted, thoroughness="fast")
+    assert same.missing == 0 and same.match is not None and same.match > 0.8
+    away = hand_from_gesture("fist", "left", width, height, centre=(0.05, 0.05), size=0.05)
+    (other,) = judge_pictures(example, wanted=Hands((away,)), thoroughness="fast")
+    assert other.missing == 1 and other.match == 0 and other.quality == 0
+    with pytest.raises(ValueError, match="place them on the picture first"):
+        judge_pictures(example, wanted=Hands((hand_from_gesture("fist", "left", 64, 640),)), thoroughness="fast")
+
+
+def test_the_model_that_ships_takes_nothing_amiss_for_good():
+    model = judge_model()
+    assert JudgeModel.from_json(model.to_json()).to_json() == model.to_json()
+    plain = dict(zip(model.names, model.mean.tolist(), strict=True))
+    best = {name: value - 3 * float(spread) for (name, value), spread in zip(plain.items(), model.spread, strict=True)}
+    best |= {name: plain[name] + 3 for name in plain if name.startswith("presence")}
+    assert model.quality(best) > 0.5
+    for name, weight in zip(model.names, model.weights.tolist(), strict=True):
+        assert weight >= 0 if name.startswith("presence") else weight <= 0, name
+        assert any(name.startswith(start) for start in (*REASONS, "apart", "uneven")), name
+
+
+def test_reasons_are_the_heaviest_first():
+    assert reasons_of({"residual": -0.5, "residual_most": -0.6, "more": -2.0, "scatter": 0.4}) == (
+        REASONS["more"], REASONS["residual"],
+    )  # fmt: skip
+    assert reasons_of({"more": -0.1}) == ()
+
+
+def made_up(generator: torch.Generator, shift: float, kind: str, count: int = 40) -> dict:
+    world = torch.randn(21, 3, generator=torch.Generator().manual_seed(5)) * 0.03
+    signals = torch.randn(count, 2, generator=generator) + torch.tensor([shift, -shift])
+    return {
+        "kind": (kind,) * count, "found": torch.ones(count, dtype=torch.bool), "signals": signals,
+        "world": world + 0.001 * torch.randn(count, 21, 3, generator=generator),
+        "flat": torch.randn(count, 21, 2, generator=generator), "right": torch.ones(count, dtype=torch.bool),
+        "features": torch.zeros(count, 4),
+    }  # fmt: skip
+
+
+def test_a_fit_tells_what_it_learned_and_keeps_the_signs(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    sets = [made_up(generator, 0.0, "sound"), made_up(generator, 2.5, "missing")]
+    joined = {
+        key: sets[0][key] + sets[1][key] if key == "kind" else torch.cat([s[key] for s in sets]) for key in sets[0]
+    }
+    part = Measured(names=("scatter", "residual"), **joined)
+    save_measured(str(tmp_path / "m.safetensors"), train=part)
+    part = load_measured(str(tmp_path / "m.safetensors"))["train"]
+    model = fit(part, ("missing",))
+    weights = dict(zip(model.names, model.weights.tolist(), strict=True))
+    assert weights["scatter"] < -0.3, "the greater the worse"
+    assert weights["residual"] == 0, "it fell where it should have risen: left out"
+    quality = qualities(model, part)
+    assert auc(quality[part.rows("sound")], quality[part.rows("missing")]) > 0.9
+
+
+def test_auc_counts_ties_half():
+    assert auc(torch.tensor([0.9, 0.5]), torch.tensor([0.5, 0.1])) == pytest.approx(0.875)
+
+
+def test_bone_ratios_do_not_know_the_size():
+    world = torch.randn(3, 21, 3)
+    assert bone_ratios(world).shape == (3, len(BONES))
+    assert torch.allclose(bone_ratios(world), bone_ratios(world * 2.5), atol=1e-5)
+
+
+def test_a_missing_wanted_hand_makes_a_picture_bad(judged):
+    hand = judged[0].hands[0]
+    assert PictureJudgement(64, 64, (hand,)).quality == hand.quality
+    assert PictureJudgement(64, 64, (hand,), missing=1).quality == 0
+    assert isinstance(hand, Judgement) and hand.good == (hand.quality >= 0.5)
