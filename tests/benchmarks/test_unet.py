@@ -13,7 +13,7 @@ def setting(base: str) -> Setting:
 
 
 def test_sections_of_sd15_run(tmp_path):
-    sections = ["check", "steps", "sizes"]
+    sections = ["check", "steps"]
     assert unet.measure(setting("sd15_tiny"), tmp_path, sections)
     part = json.loads((tmp_path / "sd15_tiny_cpu_float32.json").read_text())
     found = {name: part["sections"][name]["figures"] for name in sections}

@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import checkout
-from tests.host.server import HostError, Server, install, python
+from tests.host.server import ROOT, HostError, Server, install, python
 from tests.nodes.random_mini import write_adapter, write_mini
+
+# The checkout may have a package of the name, too.
+SMALL_BASES = """import sys, types
+sys.path.append({root!r})
+tests = types.ModuleType("tests")
+tests.__path__ = [{root!r} + "/tests"]
+sys.modules["tests"] = tests
+from tests.host.small_pack import NODE_CLASS_MAPPINGS
+"""
 
 
 def bare_host_error(place: Path, base: Path) -> str | None:
@@ -46,6 +55,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (base / "models" / "handrawer" / "damaged.safetensors").write_bytes(b"not a file of tensors")
     (base / "models" / "diffusion_models").mkdir()
     shutil.copy(weights / "handrawer.safetensors", base / "models" / "diffusion_models" / "no_unet.safetensors")
+    small = base / "custom_nodes" / "SmallBases"
+    small.mkdir()
+    (small / "__init__.py").write_text(SMALL_BASES.format(root=str(ROOT)), encoding="utf-8")
     try:
         server = Server(place, base, "--extra-model-paths-config", str(paths))
     except HostError:

@@ -18,9 +18,9 @@ from tests.nodes.canvas import Canvas, one_hand, other_hand, relative
 from tests.nodes.random_extras import make_controlnet
 from tests.nodes.small_bases import host_config
 
-WIDTH, HEIGHT = 256, 192  # of the hands' picture, in pixels
+WIDTH, HEIGHT = 128, 96  # of the hands' picture, in pixels
 WHOLES = ((0.0, 0.0, 1.0, 1.0),) * 3
-TILES = [(0, 0, 128, 128), (96, 32, 224, 160), (128, 64, 256, 192)]  # x0, y0, x1, y1 there
+TILES = [(0, 0, 64, 64), (48, 16, 112, 80), (64, 32, 128, 96)]  # x0, y0, x1, y1 there
 Seg = namedtuple(
     "Seg", "cropped_image cropped_mask confidence crop_region bbox label control_net_wrapper", defaults=[None]
 )
@@ -106,7 +106,7 @@ def test_each_tile_of_an_upscaler_gets_its_part_of_the_hands(sd15: Canvas, tiles
     carried = tiles.carrying(*pair, "1")
     model = sd15.patched(features, by_tiles=True)
     doubled, canvas = tuple(2 * v for v in region), (2 * WIDTH, 2 * HEIGHT)
-    tile = (160, 160)  # the upscaler may draw a tile larger or smaller than it lies there
+    tile = (96, 96)  # the upscaler may draw a tile larger or smaller than it lies there
     size = (tile[1] // 8, tile[0] // 8)
     positive, negative = (cut_to_tile(prompt, doubled, canvas, tile) for prompt in carried)
     _, calls = sd15.sample(model, positive, negative, cfg=4.0, size=size)
@@ -123,11 +123,11 @@ def test_each_tile_of_an_upscaler_gets_its_part_of_the_hands(sd15: Canvas, tiles
 def test_a_batch_of_tiles_and_tiles_of_two_pictures(sd15: Canvas, tiles):
     """Tiles are put together to one batch, picture by picture; each row has its own part of its own picture's hands."""
     frames = (one_hand(WIDTH, HEIGHT), other_hand(WIDTH, HEIGHT))
-    regions, size = [(96, 0, 224, 128), (32, 64, 160, 192)], (16, 16)
+    regions, size = [(48, 0, 112, 64), (16, 32, 80, 96)], (8, 8)
     assert tiles.period(tuple(regions)) == 2 and tiles.period(tuple(regions) * 2) == 2 and tiles.period(WHOLES) == 1
     model = sd15.patched(sd15.features(*frames), by_tiles=True)
     carried, _ = tiles.carrying(sd15.tagged(sd15.text(1)), None, "1")
-    cut = cut_to_tile(carried, regions * 2, (WIDTH, HEIGHT), (128, 128))
+    cut = cut_to_tile(carried, regions * 2, (WIDTH, HEIGHT), (64, 64))
     _, (call,) = sd15.sample(model, cut, batch=4, size=size)
     (block, *_) = sd15.network.levels
     for row, (frame, region) in enumerate((frame, region) for frame in frames for region in regions):
@@ -137,7 +137,7 @@ def test_a_batch_of_tiles_and_tiles_of_two_pictures(sd15: Canvas, tiles):
 
 def test_a_whole_picture_is_drawn_as_without_following_tiles(sd15: Canvas, tiles, features):
     pair = sd15.tagged(sd15.text(1)), sd15.tagged(sd15.text(2), "negative")
-    settings: dict[str, Any] = {"cfg": 4.0, "size": (24, 32)}
+    settings: dict[str, Any] = {"cfg": 4.0, "size": (12, 16)}
     expected, plain = sd15.sample(sd15.patched(features), *pair, **settings)
     found, calls = sd15.sample(sd15.patched(features, by_tiles=True), *tiles.carrying(*pair, "1"), **settings)
     assert [c.order for c in calls] == [c.order for c in plain] and torch.equal(found, expected)
@@ -152,7 +152,7 @@ def test_tiles_with_controlnets_before_and_behind_and_two_nodes(sd15: Canvas, ti
 
     module = make_controlnet(host_config("sd15"))
     control = comfy.controlnet.ControlNet(module, load_device=torch.device("cpu"), manual_cast_dtype=None)
-    image = torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(0))
 
     def controlled(pair):
         return host_nodes.ControlNetApplyAdvanced().apply_controlnet(*pair, control, image, 0.5, 0.0, 1.0)
@@ -160,16 +160,16 @@ def test_tiles_with_controlnets_before_and_behind_and_two_nodes(sd15: Canvas, ti
     def tagged(pair, key):
         return [sd15.tagged(prompt, role, key) for prompt, role in zip(pair, ("positive", "negative"), strict=True)]
 
-    region, size = TILES[1], (16, 16)
+    region, size = TILES[1], (8, 8)
     pair = controlled(tagged(tagged((sd15.text(1), sd15.text(2)), "1"), "2"))
     carried = controlled(tiles.carrying(*tiles.carrying(*pair, "1"), "2"))
     assert carried[0][0][1]["control"] is carried[1][0][1]["control"], "the host batches what has the same controls"
     once = sd15.patched(features, by_tiles=True, strength=0.5)
     twice = sd15.patched(features, once, key="2", by_tiles=True, strength=0.5)
-    cut = [cut_to_tile(prompt, region, (WIDTH, HEIGHT), (128, 128)) for prompt in carried]
+    cut = [cut_to_tile(prompt, region, (WIDTH, HEIGHT), (64, 64)) for prompt in carried]
     found, calls = sd15.sample(twice, *cut, cfg=4.0, size=size)
     check(sd15, calls, on_crop(hands(), region), size, 0.03)
-    cut = [cut_to_tile(prompt, region, (WIDTH, HEIGHT), (128, 128)) for prompt in controlled(pair)]
+    cut = [cut_to_tile(prompt, region, (WIDTH, HEIGHT), (64, 64)) for prompt in controlled(pair)]
     placed = sd15.patched(sd15.features(on_crop(hands(), region)), key="1", strength=0.5)
     placed = sd15.patched(sd15.features(on_crop(hands(), region)), placed, key="2", strength=0.5)
     expected, _ = sd15.sample(placed, *cut, cfg=4.0, size=size)
@@ -186,20 +186,20 @@ def test_a_controlnet_that_the_host_hands_on_still_is(tiles):
 
 def test_masks_and_crops_of_tiles_are_of_the_whole_picture(sd15: Canvas, nodes, tiles, features):
     """A mask's part, and a tile of a crop."""
-    text, size = sd15.tagged(sd15.text(1)), (16, 16)
+    text, size = sd15.tagged(sd15.text(1)), (8, 8)
     mask = torch.zeros(1, HEIGHT // 8, WIDTH // 8)
-    mask[..., 18:] = 1  # from the tile's column 6
+    mask[..., 9:] = 1  # from the tile's column 3
     carried, _ = tiles.carrying(text, None, "1")
-    cut = cut_to_tile(carried, TILES[1], (WIDTH, HEIGHT), (128, 128))
+    cut = cut_to_tile(carried, TILES[1], (WIDTH, HEIGHT), (64, 64))
     _, (call,) = sd15.sample(sd15.patched(features, mask=mask, by_tiles=True), cut, size=size)
     _, (whole,) = sd15.sample(sd15.patched(features, by_tiles=True), cut, size=size)
     (block, *_) = sd15.network.levels
-    assert not call.added[block][..., :5].any() and whole.added[block][..., :5].any()
-    assert relative(call.added[block][..., 7:], whole.added[block][..., 7:]) < 1e-4
-    view = nodes("network").View(crop=(64, 0, 192, 192))  # its right half, down to the middle, is the tile
-    cut = cut_to_tile(carried, (96, 0, 192, 96), (192, 192), (96, 96))
-    _, calls = sd15.sample(sd15.patched(features, view=view, by_tiles=True), cut, size=(12, 12))
-    check(sd15, calls, on_crop(hands(), (160, 0, 256, 96)), (12, 12), 0.03)
+    assert not call.added[block][..., :2].any() and whole.added[block][..., :2].any()
+    assert relative(call.added[block][..., 4:], whole.added[block][..., 4:]) < 1e-4
+    view = nodes("network").View(crop=(32, 0, 96, 96))  # its right half, down to the middle, is the tile
+    cut = cut_to_tile(carried, (48, 0, 96, 48), (96, 96), (48, 48))
+    _, calls = sd15.sample(sd15.patched(features, view=view, by_tiles=True), cut, size=(6, 6))
+    check(sd15, calls, on_crop(hands(), (80, 0, 128, 48)), (6, 6), 0.03)
 
 
 def test_the_advanced_node_follows_tiles(sd15: Canvas, nodes, tiles, features):
@@ -214,9 +214,9 @@ def test_the_advanced_node_follows_tiles(sd15: Canvas, nodes, tiles, features):
         clone.execute(**values)
     model, positive, negative = clone.execute(**values, positive=sd15.text(1), negative=sd15.text(2)).args
     assert isinstance(positive[0][1]["control"], tiles.Place)
-    cut = [cut_to_tile(prompt, TILES[0], (WIDTH, HEIGHT), (128, 128)) for prompt in (positive, negative)]
-    _, calls = sd15.sample(model, *cut, cfg=4.0, size=(16, 16))
-    check(sd15, calls, on_crop(hands(), TILES[0]), (16, 16), 0.03)
+    cut = [cut_to_tile(prompt, TILES[0], (WIDTH, HEIGHT), (64, 64)) for prompt in (positive, negative)]
+    _, calls = sd15.sample(model, *cut, cfg=4.0, size=(8, 8))
+    check(sd15, calls, on_crop(hands(), TILES[0]), (8, 8), 0.03)
 
 
 # ------------------------------------------------------------ detailers
@@ -291,8 +291,8 @@ def test_wrong_segments_are_a_sentence(sd15: Canvas, sdxl: Canvas, nodes, featur
     good = ((HEIGHT, WIDTH), [Seg(None, None, 0.9, TILES[0], TILES[0], "hand")])
     with pytest.raises(ValueError, match=r"^segs: These are no segments of the Impact Pack"):
         applied(nodes, 7, features)
-    with pytest.raises(ValueError, match=r"^segs: They belong to a picture of 192 x 192 pixels"):
-        applied(nodes, ((192, 192), good[1]), features)
+    with pytest.raises(ValueError, match=r"^segs: They belong to a picture of 96 x 96 pixels"):
+        applied(nodes, ((96, 96), good[1]), features)
     with pytest.raises(ValueError, match=r"^features: .*differ in size"):
         applied(nodes, good, sd15.features(one_hand(), one_hand(416, 272)))
     with pytest.raises(ValueError, match=r"^model: .*SDXL"):
