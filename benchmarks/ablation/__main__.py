@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ def main() -> None:
     parser.add_argument("--config", default="gpu", help="a JSON file, or a name in benchmarks/ablation/configs")
     parser.add_argument("--smoke", action="store_true", help="the small configuration, on the CPU")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
+    parser.add_argument("--seconds", type=float, default=None, help="of this call; the next one goes on")
+    parser.add_argument("--earlier", type=Path, default=None, help="an earlier call's folder, to go on from")
     parser.add_argument("--store", type=Path, default=None, help="the file of the scores")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--started", type=float, default=None, help="when the clock began, seconds since 1970")
@@ -27,9 +30,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     if arguments.command == "run":
         from .config import read_config
+        from .resume import bring
         from .run import run
 
         config = read_config("smoke" if arguments.smoke else arguments.config)
+        if arguments.seconds:
+            config = dataclasses.replace(config, seconds=arguments.seconds)
+        bring(arguments.earlier, arguments.out)
         run(config, arguments.out, started, "cpu" if arguments.smoke else arguments.device)
     if arguments.command == "collect" or arguments.smoke:
         from .collect import collect

@@ -12,15 +12,14 @@ CONFIGS = Path(__file__).with_name("configs")
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """One run of everything, bounded by a clock.
+    """One run of everything, in as many calls as it takes.
 
     Attributes:
-        seconds: of the whole run, from the start of the process to the last file.
-        ablation_seconds: where on that clock the last arm of the ablation has to end.
+        seconds: of one call, from the start of the process to the last file; the next call goes on.
         samples: different training pictures (seed 1, as the small model's own training).
         batch: samples a step of each training seed.
         seeds: training seeds; they are trained side by side in one step.
-        steps: of every arm; None chooses the number that fits the clock after measuring a step of each kind.
+        steps: of every arm.
         trial_steps: length of the trials that choose a learning rate for each kind of network.
         rates: learning rates tried for adapters built from nothing, control_rates for the copied ControlNet encoder.
         warmup: steps.
@@ -32,7 +31,7 @@ class AblationConfig:
         chunk: pictures drawn at once.
         kept: latents of so many poses are kept for sheets and for a second judge.
         workers: processes that run the hand detector.
-        arms: in the order of their importance: what the clock does not allow is missing from the table.
+        arms: in the order of their importance: those that a call has no time for are left to the next.
         single_steps, repair_shares: steps of the single stage, and shares of the schedule of the repair, compared.
         start_shares, steer_strengths: of the zero-shot ways.
         distill_seconds, distill_batch, distill_rate, rank: the distillation to four steps.
@@ -40,11 +39,10 @@ class AblationConfig:
     """
 
     seconds: float = 540.0
-    ablation_seconds: float = 375.0
     samples: int = 24_000
     batch: int = 64
     seeds: tuple[int, ...] = (11, 12, 13)
-    steps: int | None = None
+    steps: int = 400
     trial_steps: int = 80
     rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
     control_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)

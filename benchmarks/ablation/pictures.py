@@ -14,11 +14,12 @@ CHANNELS = 4  # depth, normal x, y, z
 @torch.no_grad()
 def over_picture(raster: Tensor, box: Tensor, size: int) -> Tensor:
     """Rasters [N, C, R, R] over boxes [N, 4] (normalised) as pictures [N, C, size, size], by area; zero elsewhere."""
-    ones = torch.ones_like(box[:, 0])
-    edges = raster_edges(torch.zeros_like(ones), ones, size)
-    rows = overlap_matrix(edges, raster_edges(box[:, 1], box[:, 3], raster.shape[-2]))
-    columns = overlap_matrix(edges, raster_edges(box[:, 0], box[:, 2], raster.shape[-1]))
-    return rows[:, None] @ raster @ columns.transpose(1, 2)[:, None]
+    with torch.autocast(box.device.type, enabled=False):
+        ones = torch.ones_like(box[:, 0])
+        edges = raster_edges(torch.zeros_like(ones), ones, size)
+        rows = overlap_matrix(edges, raster_edges(box[:, 1], box[:, 3], raster.shape[-2]))
+        columns = overlap_matrix(edges, raster_edges(box[:, 0], box[:, 2], raster.shape[-1]))
+        return rows[:, None] @ raster @ columns.transpose(1, 2)[:, None]
 
 
 def nearness(geometry: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from handrawer.adapter.inputs import HandInputs
 
+from .base import Guide
 from .pictures import over_picture
 from .sampling import Start, draw
 from .workshop import Workshop
@@ -27,32 +28,35 @@ def hand_region(inputs: HandInputs, cells: int = 32) -> Tensor:
     return F.avg_pool2d((F.max_pool2d(covered, 3, 1, 1) > 0.05).float(), 3, 1, 1, count_include_pad=False)
 
 
-def compare_repair(shop: Workshop) -> None:
-    """Draws both at several lengths; the judge's scores say which are equal."""
+def compare_repair(shop: Workshop, guides: dict[str, Guide]) -> None:
+    """Draws with repairs by some guides at several lengths; and, with the adapter, the single stage at several.
+
+    The judge's scores say which are equal.
+    """
     config, base = shop.config, shop.base
     options: dict[str, Any] = {"guidance": config.guidance, "chunk": config.chunk}
-    shipped = shop.guides["shipped"]
-    found: dict[str, Any] = {}
+    steps = config.sampling_steps
+    found: dict[str, Any] = shop.results.setdefault("repair", {})
 
-    def timed(name: str, evaluations: float, **given: Any) -> None:
+    def timed(name: str, evaluations: float, guide: Guide | None, **given: Any) -> Tensor:
         began = time.monotonic()
-        latents = draw(base, given.pop("guide"), shop.poses, **given, **options)
+        latents = draw(base, guide, shop.poses, **given, **options)
         if base.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = (time.monotonic() - began) / len(shop.poses)
         found[name] = {"evaluations": evaluations, "milliseconds": round(1000 * seconds, 3)}
-        shop.show(name, latents)
+        return latents
 
-    for steps in config.single_steps:
-        timed(f"single.{steps}", 2 * steps, guide=shipped, steps=steps)
-    timed("single.text", 2 * config.sampling_steps, guide=None, steps=config.sampling_steps)
+    draw(base, None, shop.poses.rows(0, 1), steps=1, **options)  # what is slow the first time
+    text = timed("text", 2 * steps, None, steps=steps)
+    if "adapter" in guides:
+        for count in (*config.single_steps, steps):
+            shop.show(f"single.{count}", timed(f"single.{count}", 2 * count, guides["adapter"], steps=count))
     mask = hand_region(shop.poses.inputs)
-    guides = {"adapter": shipped} | ({"control": shop.guides["control"][0]} if "control" in shop.guides else {})
     for kind, guide in guides.items():
         for share in config.repair_shares:
-            start = Start(shop.guides["text latents"], share, mask)
-            steps = config.sampling_steps
-            count = 2 * max(1, round(share * steps))
+            name, count = f"repair.{kind}.{share}", 2 * max(1, round(share * steps))
+            start = Start(text, share, mask)
             # The first picture's evaluations, then the repair's.
-            timed(f"repair.{kind}.{share}", 2 * steps + count, guide=guide, steps=steps, start=start)
-    shop.note(repair=found)
+            shop.show(name, timed(name, 2 * steps + count, guide, steps=steps, start=start))
+    shop.write()

@@ -77,7 +77,7 @@ def ablation_table(scores: Scores) -> str:
         "render": "the wanted pictures themselves",
         "ceiling": "the same through the VAE: the ceiling",
         "text": "text alone (nothing trained)",
-        "shipped": "the adapter that ships, trained with the base",
+        "shipped": "the adapter that ships: *full*, trained for long",
     }
     rows = []
     for name in (*titles, *ARMS):
@@ -98,28 +98,39 @@ def ablation_table(scores: Scores) -> str:
     return table(head, rows)
 
 
+TWO_HANDS = {
+    "two.text": "text alone",
+    "two.shipped": "the adapter that ships",
+    "two.shipped blind": "the same, overlapping boxes simply added",
+    "two.full": "full",
+    "two.full blind": "full, overlapping boxes simply added",
+    "two.geometry": "geometry without the GCN",
+    "two.t2i": "T2I-Adapter, depth and normals",
+}
+
+
 def two_hand_table(scores: Scores) -> str:
     """Pictures of two hands."""
-    titles = {"two.text": "text alone", "two.shipped": "the adapter that ships", "two.full": "full",
-              "two.blind": "full, overlapping boxes simply added", "two.geometry": "geometry without the GCN",
-              "two.t2i": "T2I-Adapter"}  # fmt: skip
-    rows = [[title, *(_shown(scores.interval(name, m)) for m in ("pck", "found", "side"))] for name, title in
-            titles.items() if scores.values(name) is not None]  # fmt: skip
+    rows = []
+    for name, title in TWO_HANDS.items():
+        if scores.values(name) is not None:
+            rows.append([title, *(_shown(scores.interval(name, m)) for m in ("pck", "found", "side"))])
     return table(["arm", "PCK@0.1 of both hands", "found", "side"], rows)
 
 
 def repair_table(scores: Scores) -> str:
     """Single stage and repair by what they cost."""
     notes = scores.results.get("repair", {})
-    ship = {"evaluations": 2 * scores.results["config"]["sampling_steps"], "milliseconds": None}
-    listed: list[tuple[str, str, dict[str, Any]]] = [("shipped", "single stage, 10 steps", ship)]
+    listed: list[tuple[str, str, dict[str, Any]]] = []
     for name, note in notes.items():
         kind, *rest = name.split(".", 2)
-        if kind == "single":
-            title = "text alone, no hand" if rest[0] == "text" else f"single stage, {rest[0]} steps"
+        if kind == "text":
+            title = "text alone, no hand"
+        elif kind == "single":
+            title = f"single stage, {rest[0]} steps"
         else:
             title = f"text alone, then repair by the {rest[0]}, {float(rest[1]):.0%} of the schedule"
-        listed.append(("text" if name == "single.text" else name, title, note))
+        listed.append((name, title, note))
     rows = []
     for name, title, note in sorted(listed, key=lambda x: x[2]["evaluations"]):
         took = "-" if note["milliseconds"] is None else f"{note['milliseconds']:.1f}"
@@ -138,18 +149,18 @@ def lighter_table(scores: Scores) -> str:
         note = results.get("arms", {}).get(name)
         if note:
             size = f"{note['parameters'] * 2 / 2**20:.2f} MiB (weights, fp16)"
-            title = "trained anew in the ablation: " + ("full width" if name == "full" else "half width")
+            title = f"trained anew, {note['steps']} steps: {'full' if name == 'full' else 'half'} width"
             rows.append([title, size, "-", "20", _shown(scores.interval(name))])
     few = results.get("distillation")
-    if few:
-        size = f"{few['bytes'] / 2**20:.2f} MiB more"
-        for name, title, cost, more in (
-            ("few.student", "four-step student, no negative rows", "4", size),
-            ("few.base guided", "base, four steps, guided", "8", "-"),
-            ("few.base", "base, four steps, no negative rows", "4", "-"),
-            ("few.student text", "four-step student, text alone", "4", size),
-            ("few.base text", "base, four steps, guided, text alone", "8", "-"),
-        ):
+    size = f"{few['bytes'] / 2**20:.2f} MiB more" if few else "-"
+    for name, title, cost, more in (
+        ("few.base guided", "base, four steps, guided", "8", "-"),
+        ("few.base", "base, four steps, no negative rows", "4", "-"),
+        ("few.student", "four-step student, no negative rows", "4", size),
+        ("few.base text", "base, four steps, guided, text alone", "8", "-"),
+        ("few.student text", "four-step student, text alone", "4", size),
+    ):
+        if scores.values(name) is not None:
             rows.append([title, more, "-", cost, _shown(scores.interval(name))])
     return table(["what", "file", "ms for a hand's maps (GPU)", "UNet evaluations", "PCK@0.1"], rows)
 
@@ -175,7 +186,7 @@ def machine_table(scores: Scores) -> str:
     """The gripper."""
     found = scores.results.get("machine_part", {}).get("found")
     if not found:
-        return "The run did not come to the machine part."
+        return "Not measured yet: the run did not come to it."
     seeds = [name for name in found if name.isdigit()]
     groups = {"the wanted pictures through the VAE": ["ceiling"], "adapter on the frozen base": seeds,
               "text alone": ["text"]}  # fmt: skip

@@ -27,19 +27,13 @@ def resampled(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
     The same poses are drawn for every table of equal shape, so that two arms may be compared resample by resample.
     """
-    generator = np.random.default_rng(seed)
     copies, poses = values.shape
-    drawn_poses = generator.integers(poses, size=(RESAMPLES, poses))
+    drawn_poses = np.random.default_rng(seed).multinomial(poses, np.full(poses, 1 / poses), RESAMPLES)
     own = np.random.default_rng((seed, int(np.nansum(values) * 1e6) % 2**31))
-    drawn_copies = own.integers(copies, size=(RESAMPLES, copies))
+    drawn_copies = own.multinomial(copies, np.full(copies, 1 / copies), RESAMPLES)
     present = ~np.isnan(values)
-    filled = np.where(present, values, 0.0)
-    found = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        rows = filled[drawn_copies[k]][:, drawn_poses[k]]
-        count = present[drawn_copies[k]][:, drawn_poses[k]].sum()
-        found[k] = rows.sum() / max(count, 1)
-    return found
+    total = ((drawn_poses @ np.where(present, values, 0.0).T) * drawn_copies).sum(1)
+    return total / np.maximum(((drawn_poses @ present.T) * drawn_copies).sum(1), 1)
 
 
 def interval(values: np.ndarray) -> Interval:

@@ -86,6 +86,10 @@ class Stack:
         self.gradients = Graphed(self._gradients) if on_gpu else self._gradients
         self.step = 0
 
+    def copies(self) -> list[Guide]:
+        """The guides in training."""
+        return [guide for guide in self.guides if isinstance(guide, Guide)]
+
     def batch(self, samples: Samples, step: int) -> Tensors:
         """A step's tensors, the copies below each other: samples, times, noise and dropped prompts."""
         recipe, parts = self.recipe, []
@@ -111,8 +115,7 @@ class Stack:
         rows = [slice(k * size, (k + 1) * size) for k in range(len(recipe.seeds))]
         added = []
         with base.autocast():
-            for guide, part in zip(self.guides, rows, strict=True):
-                assert isinstance(guide, Guide)
+            for guide, part in zip(self.copies(), rows, strict=True):
                 prepared = guide.prepare(hands_at(tensors, part), text[part], tensors["drop_text"][part])
                 added.append(guide.at(prepared, noisy[part], time_[part], text[part]))
         prediction = base.predict(noisy, time_, text, joined(added)).float()

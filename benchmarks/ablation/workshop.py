@@ -48,11 +48,26 @@ class Workshop:
     results: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
     guides: dict[str, Any] = field(default_factory=dict)
-    """Trained copies of the arms that later stages want."""
+    """Guides that several stages want."""
+    _looked: list[str] = field(default_factory=list)
 
-    def left(self, until: float | None = None) -> float:
-        """Seconds until a moment on the clock, by default its end."""
-        return (self.config.seconds if until is None else until) - (time.time() - self.started)
+    def left(self) -> float:
+        """Seconds until this call's end."""
+        return self.config.seconds - (time.time() - self.started)
+
+    def done(self, name: str) -> bool:
+        """Whether this stage came to its end, in this call or in an earlier one."""
+        return name in self.results.get("stages", {})
+
+    def stage(self, name: str, work: Callable[[], Any], needed: float) -> None:
+        """`attempt`, unless it is done already or fewer than the needed seconds are left."""
+        if self.done(name):
+            return
+        if self.left() < needed:
+            log.warning("no time for %s: %.0f s are left, it needs %.0f", name, self.left(), needed)
+            self.results.setdefault("left", []).append(name)
+            return
+        self.attempt(name, work)
 
     def show(self, name: str, latents: Tensor, judged: bool = True) -> None:
         """Decode pictures, give them to the judge, keep the first latents."""
@@ -60,7 +75,12 @@ class Workshop:
         count = self.config.kept if several else self.config.kept // 2
         self.kept[name] = latents[:count].half().cpu()
         if judged:
-            self.judge.look(name, decode(self.base, latents))
+            self.look(name, decode(self.base, latents))
+
+    def look(self, name: str, pictures: Tensor) -> None:
+        """Give pictures [n, H, W, 3] uint8 to the judge."""
+        self._looked.append(name)
+        self.judge.look(name, pictures)
 
     def note(self, **values: Any) -> None:
         """Into results.json, at once."""
@@ -90,15 +110,18 @@ class Workshop:
     def attempt(self, name: str, stage: Callable[[], Any]) -> None:
         """Run a stage; what goes wrong in it is logged and noted, and the others go on."""
         began = time.time()
+        self._looked = []
         try:
             stage()
         except Exception as error:  # noqa: BLE001, told in the log and in the results
             log.error("%s failed: %s", name, traceback.format_exc())
             self.results.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
+        else:
+            self.results.get("failed", {}).pop(name, None)
+            self.results.setdefault("drew", {})[name] = self._looked
+            self.results.setdefault("stages", {})[name] = round(time.time() - began, 1)
         self.tidy()
-        took = time.time() - began
-        self.results.setdefault("stages", {})[name] = round(took, 1)
-        log.info("%s took %.1f s, %.0f s left", name, took, self.left())
+        log.info("%s took %.1f s, %.0f s left", name, time.time() - began, self.left())
         self.write()
         self.write_latents()
         self.judge.gather(self.out / "detections.npz")

@@ -138,8 +138,7 @@ def machine_part(shop: Workshop) -> None:
     assert samples.drawn is not None
     probe = fit_probe(samples.latents.float(), samples.drawn.mask.float())
     per_step = shop.results.get("seconds_per_step", {}).get("adapter", 0.5)
-    seconds = max(1.0, min(config.machine_seconds, shop.left() - 25))
-    steps = max(2, int(seconds / per_step)) if config.steps is None else config.steps
+    steps = max(2, int(config.machine_seconds / per_step))
     rate = shop.results.get("rates", {}).get("adapter", 2e-3)
     recipe = Recipe(COPIES, (rate,) * len(COPIES), config.batch, steps, config.warmup, drop_text=config.drop_text)
 

@@ -183,7 +183,7 @@ def distill(shop: Workshop) -> None:
 
     config, base, guide = shop.config, shop.base, shop.guides["shipped"]
     worker = Distiller(base, guide, config.distill_batch, config.rank, config.distill_rate, config.guidance)
-    seconds = max(2.0, min(config.distill_seconds, shop.left() - 70))
+    seconds = config.distill_seconds
     steps, curve = worker.train(shop.samples, seconds)
     del worker.gradients
     worker.average.into(worker.change)

@@ -149,6 +149,14 @@ def test_scores_are_those_of_the_library():
     assert got.error == [pytest.approx(1000 * expected.joint_error, abs=1), -1]
 
 
+def test_arms_run_under_autocast(base, poses):
+    text, drop = base.encode(poses.tokens), torch.zeros(2, dtype=torch.bool)
+    for name in ("unpadded", "stretched", "whole"):
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            found = make_guide(name, base).prepare(poses.inputs, text, drop)
+        assert set(found) == {0, 1, 3, 5}
+
+
 def test_every_arm_of_the_configuration_exists():
     from benchmarks.ablation.config import read_config
 
