@@ -8,6 +8,7 @@ import { HandModel, anglesBefore, anglesOfFinger, project, unproject } from "../
 import * as operations from "../../web/js/poser/operations.js";
 import { pull } from "../../web/js/poser/solve.js";
 import { History, copyHand, dumpState, parseState, placeState } from "../../web/js/poser/state.js";
+import { KEYS, LANGUAGES, table, wordsOf } from "../../web/js/poser/words.js";
 
 const cases = JSON.parse(readFileSync(process.env.HANDRAWER_POSER_CASES, "utf8"));
 const model = new HandModel(cases.model);
@@ -188,4 +189,23 @@ test("a mirrored hand is the mirror image about its middle", () => {
   let most = 0;
   for (let i = 0; i < a.length; i += 3) most = Math.max(most, Math.abs(2 * axis - a[i] - b[i]), Math.abs(a[i + 1] - b[i + 1]), Math.abs(a[i + 2] - b[i + 2]));
   assert.ok(most < 1e-6, `${most}`);
+});
+
+test("the widget speaks every language in its own script", () => {
+  const scripts = { ja: /[\u3040-\u30ff\u4e00-\u9fff]/, zh: /[\u4e00-\u9fff]/ };
+  assert.deepEqual(LANGUAGES, ["en", "ja", "zh"]);
+  for (const language of LANGUAGES) {
+    const words = table(language);
+    assert.deepEqual(Object.keys(words).sort(), [...KEYS].sort(), language);
+    for (const key of KEYS) {
+      const places = (text) => (text.match(/\{\w+\}/g) ?? []).sort().join();
+      assert.equal(places(words[key]), places(table("en")[key]), `${language} ${key}`);
+      const plain = words[key].replace(/\{\w+\}/g, "");
+      if (scripts[language] && /[a-z]/i.test(plain + table("en")[key].replace(/\{\w+\}/g, ""))) {
+        assert.ok(key === "unreadable" || scripts[language].test(plain), `${language} ${key}`);
+      }
+    }
+  }
+  assert.equal(wordsOf("zh-TW").curl, table("zh").curl);
+  assert.equal(wordsOf("fr").curl, table("en").curl);
 });

@@ -1,9 +1,11 @@
 // The canvas on which hands are seen and taken hold of.
+import { make } from "./dom.js";
+import { Keys } from "./keys.js";
 import { clamp } from "./maths.js";
 import { project } from "./model.js";
 import * as operations from "./operations.js";
-import { make } from "./dom.js";
-import { drawHands, handAt } from "./renderer.js";
+import { Painter } from "./painter.js";
+import { handAt } from "./renderer.js";
 import { pull } from "./solve.js";
 import { copyHand } from "./state.js";
 
@@ -11,7 +13,6 @@ const MARGIN = 0.04; // of the stage, around the picture: hands may reach over i
 const HINT = 22; // pixels of the widget below the picture, for a line of text
 const REACH = { mouse: 11, pen: 14, touch: 22 }; // how near to a dot, in pixels of the screen, takes hold of it
 const FINGERS = ["thumb", "index", "middle", "ring", "little"];
-const DOTS = ["#ff6b6b", "#ffb347", "#ffe66d", "#69d58c", "#6bb6ff"];
 const PAUSE = 350; // milliseconds after the last scroll or key until it counts as done
 
 export class Stage {
@@ -27,6 +28,8 @@ export class Stage {
     this.element = make("div", { className: "hp-stage", "data-capture-wheel": "true" }, this.canvas, this.hint, this.message, this.chips);
     this.context = this.canvas.getContext("2d");
     this.pointers = new Map();
+    this.keys = new Keys(this);
+    this.painter = new Painter(this);
     this.hover = null;
     this.background = null;
     this.listen();
@@ -42,7 +45,7 @@ export class Stage {
     on("pointercancel", this.cancel);
     on("pointerleave", () => { this.hover = null; this.draw(); });
     on("wheel", this.scrolled, { passive: false });
-    on("keydown", this.key);
+    on("keydown", (event) => this.keys.pressed(event));
     on("focus", () => this.draw());
     on("blur", () => { this.settle(); this.draw(); });
   }
@@ -300,74 +303,6 @@ export class Stage {
     this.poser.commit();
   }
 
-  // --- keys ---
-
-  key(event) {
-    const { poser } = this;
-    if (!this.able() || event.altKey) return;
-    if ((event.ctrlKey || event.metaKey)) {
-      this.settle();
-      if (poser.undoKey(event)) event.preventDefault();
-      return;
-    }
-    if (this.command(event)) event.preventDefault();
-  }
-
-  command(event) {
-    const { poser } = this;
-    const { model, hand } = poser;
-    const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const key = event.key.toLowerCase();
-    if (key === "escape") return this.giveUp() || this.leaveJoint();
-    if (key === "tab") return this.next(event.shiftKey ? -1 : 1);
-    if (key === "a") { poser.addHand(); return true; }
-    if (!hand) return false;
-    if (arrow) this.step(arrow, event.shiftKey);
-    else if (key === "+" || key === "=") operations.grow(model, hand, 1.03, model.pose(hand).vertices);
-    else if (key === "-" || key === "_") operations.grow(model, hand, 1 / 1.03, model.pose(hand).vertices);
-    else if (key === "[") operations.roll(model, hand, -Math.PI / 60);
-    else if (key === "]") operations.roll(model, hand, Math.PI / 60);
-    else if (key === "m") { this.settle(); poser.edit((h) => operations.mirror(model, h)); return true; }
-    else if (key === "delete" || key === "backspace") { this.settle(); poser.removeHand(); return true; }
-    else return false;
-    operations.keepInFront(hand, model.pose(hand).vertices);
-    poser.panel.show(null);
-    this.soon();
-    return true;
-  }
-
-  step([x, y], turning) {
-    const { hand, model, size, joint } = this.poser;
-    const far = 0.01 * Math.min(...size);
-    if (turning) return operations.orbit(model, hand, (x * Math.PI) / 36, (y * Math.PI) / 36);
-    if (!joint) return operations.move(model, hand, x * far, y * far, ...size);
-    const at = project(model.fingerPoints(hand, joint.finger)[joint.joint], hand.camera, ...size);
-    const grip = pull(model, hand, joint.finger, joint.joint, ...size);
-    hand.angles = grip.to([at[0] + 1.5 * x * far, at[1] + 1.5 * y * far]);
-  }
-
-  leaveJoint() {
-    if (!this.poser.joint) return false;
-    this.poser.joint = null;
-    this.poser.refresh();
-    return true;
-  }
-
-  /** Hand, its fingertips, the next hand, ...; after the last the focus goes on. */
-  next(step) {
-    const { poser } = this;
-    const places = poser.state.hands.flatMap((_, hand) => [null, 0, 1, 2, 3, 4].map((finger) => ({ hand, finger })));
-    const now = places.findIndex(({ hand, finger }) => hand === poser.selected && finger === (poser.joint?.finger ?? null));
-    const found = places[now + step];
-    if (!found || now < 0) return false;
-    this.settle();
-    poser.selected = found.hand;
-    poser.joint = found.finger === null ? null : { finger: found.finger, joint: 3 };
-    poser.refresh();
-    poser.say(this.where());
-    return true;
-  }
-
   /** What is taken hold of, in words. */
   where() {
     const { words, hand, selected, state, joint } = this.poser;
@@ -423,28 +358,7 @@ export class Stage {
 
   draw() {
     if (this.drawing) return;
-    this.drawing = requestAnimationFrame(() => { this.drawing = 0; this.paint(); });
-  }
-
-  paint() {
-    const { canvas, context, poser } = this;
-    if (!canvas.clientWidth || !canvas.clientHeight) return;
-    const density = this.density();
-    const [width, height] = [Math.round(canvas.clientWidth * density), Math.round(canvas.clientHeight * density)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.clearRect(0, 0, width, height);
-    const rect = this.rect();
-    this.paintPicture(rect);
-    if (poser.model && poser.state.hands.length) {
-      const rims = poser.state.hands.map((_, i) => (i === poser.selected && poser.state.hands.length > 1 ? [1, 1, 1] : null));
-      drawHands(context, poser.model, {
-        hands: poser.state.hands, posed: this.pose(), picture: this.picture(), rect, rims,
-        look: poser.look === "glass" ? "shaded" : poser.look, alpha: poser.look === "glass" ? 0.55 : 1,
-      });
-    }
-    this.paintFrame(rect, density);
-    if (poser.hand) this.paintDots(rect, density);
-    this.hint.textContent = this.hintText();
+    this.drawing = requestAnimationFrame(() => { this.drawing = 0; this.painter.paint(); });
   }
 
   hintText() {
@@ -454,63 +368,5 @@ export class Stage {
     if (!poser.text && poser.offersHands && !poser.offered) return poser.words.hintRun;
     if (this.touching) return poser.words.hintTouch;
     return poser.mode === "turn" ? poser.words.hintTurn : poser.words.hintMove;
-  }
-
-  paintPicture(rect) {
-    const { context, background } = this;
-    const plain = ["depth", "mask"].includes(this.poser.look); // as the picture that is made of the hands
-    context.fillStyle = plain ? "#000" : "#3b3f45";
-    context.fillRect(rect.x, rect.y, rect.width, rect.height);
-    if (background && !plain) context.drawImage(background, rect.x, rect.y, rect.width, rect.height);
-  }
-
-  /** What lies outside the picture is dimmed: it will not be drawn. */
-  paintFrame({ x, y, width, height }, density) {
-    const { context, canvas } = this;
-    context.save();
-    context.fillStyle = "rgba(20, 20, 22, 0.45)";
-    context.beginPath();
-    context.rect(0, 0, canvas.width, canvas.height);
-    context.rect(x, y, width, height);
-    context.fill("evenodd");
-    context.strokeStyle = "rgba(255, 255, 255, 0.35)";
-    context.lineWidth = density;
-    context.strokeRect(x, y, width, height);
-    context.restore();
-  }
-
-  paintDots(rect, density) {
-    const { context, poser, hover, drag } = this;
-    const place = ([px, py]) => [rect.x + rect.factor * px, rect.y + rect.factor * py];
-    if (poser.mode === "turn" || drag?.kind === "turn" || drag?.kind === "roll") this.paintRing(place, density);
-    if (poser.mode === "turn" || this.pinch || (drag && drag.kind !== "pull" && drag.changed)) return;
-    const seen = hover ?? poser.joint;
-    for (const { finger, joint, at } of this.dots()) {
-      const held = seen?.finger === finger && seen?.joint === joint;
-      const [x, y] = place(at);
-      const radius = (joint === 3 ? 5 : 3.2) * density * (held ? 1.5 : 1);
-      context.beginPath();
-      context.arc(x, y, radius, 0, 2 * Math.PI);
-      context.fillStyle = DOTS[finger];
-      context.globalAlpha = joint === 3 || held ? 0.95 : 0.75;
-      context.fill();
-      context.globalAlpha = 1;
-      context.lineWidth = (held ? 2 : 1.2) * density;
-      context.strokeStyle = held ? "#fff" : "rgba(0, 0, 0, 0.65)";
-      context.stroke();
-    }
-  }
-
-  paintRing(place, density) {
-    const { context } = this;
-    const ring = this.ring();
-    const [x, y] = place([ring.x, ring.y]);
-    context.beginPath();
-    context.arc(x, y, ring.radius * this.rect().factor, 0, 2 * Math.PI);
-    for (const [colour, width] of [["rgba(0, 0, 0, 0.5)", 4], ["rgba(255, 255, 255, 0.85)", 1.6]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width * density;
-      context.stroke();
-    }
   }
 }
