@@ -95,9 +95,11 @@ def write_page(
     pairs = pairs_of(a, b)
     chance.shuffle(pairs)
     pairs = pairs[:limit] if limit else pairs
+    # Each folder lies on the left in half of the pairs, so that a rater who likes one side prefers neither.
+    sides = [place % 2 == 0 for place in range(len(pairs))]
+    chance.shuffle(sides)
     rows, key = [], {}
-    for first, second in pairs:
-        a_left = chance.random() < 0.5
+    for (first, second), a_left in zip(pairs, sides, strict=True):
         name = hashlib.sha256(f"{seed} {first.relative_to(a)}".encode()).hexdigest()[:12]
         left, right = (first, second) if a_left else (second, first)
         rows.append({"id": name, "left": _shown(left, longest), "right": _shown(right, longest)})
