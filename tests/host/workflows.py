@@ -88,7 +88,7 @@ def read_shipped(path: Path, infos: dict) -> dict:
                     inputs[name] = sources[sockets[name]["link"]]
             elif is_widget(kind):
                 inputs[name] = next(values, default_of(kind))
-                if name == "seed":
+                if name == "seed" and (kind[1] if len(kind) > 1 else {}).get("control_after_generate", True):
                     assert next(values) == "fixed", "the seed must not change by itself"
         assert next(values, None) is None, f"{entry['type']} has more widget values than widgets"
         prompt[str(entry["id"])] = {"class_type": entry["type"], "inputs": inputs}

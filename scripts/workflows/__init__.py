@@ -1,0 +1,1 @@
+"""The workflows that ship: what is in them (any_model, mini), and how they become files (files, host)."""
