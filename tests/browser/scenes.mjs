@@ -14,10 +14,11 @@ async function freshPoser(page, size = [1000, 1040]) {
     [window.P, window.N] = [node.handrawerPoser.poser, node];
     await window.P.ready;
   }, size);
-  await page.waitForFunction((width) => { // the host has laid the widget out, at its size
+  await page.waitForFunction(([width, height]) => { // the host has laid the widget out, at its size
     const { canvas } = P.stage;
-    return canvas.clientWidth > 0.5 * width && Math.abs(canvas.width / canvas.clientWidth - P.stage.density()) < 0.05;
-  }, size[0], { timeout: 90000 });
+    return canvas.clientWidth > 0.5 * width && canvas.clientHeight > 0.4 * height
+      && Math.abs(canvas.width / canvas.clientWidth - P.stage.density()) < 0.05;
+  }, size, { timeout: 90000 });
   await settled(page);
 }
 
