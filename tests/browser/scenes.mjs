@@ -274,7 +274,7 @@ export async function workflows(page, { workflows: files }, { complaints }) {
 
 /** The newer renderer: the widget lies in the node's own elements. */
 export async function newRenderer(page, given) {
-  await freshPoser(page, [700, 900]);
+  await freshPoser(page, [460, 720]);
   await page.waitForFunction(() => P.element.closest(".lg-node"), undefined, { timeout: 90000 });
   await settled(page);
   const steps = { inside: await page.evaluate(() => Boolean(P.element.closest(".lg-node"))) };
