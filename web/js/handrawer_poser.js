@@ -155,16 +155,17 @@ class Attachment {
   }
 
   look() {
-    const { node, poser, message } = this;
+    const { node, poser } = this;
     if (!node.graph) return;
     this.heardBefore();
     this.mount();
+    const { message } = this;
     const picture = linked(node, "image");
     const hands = linked(node, "hands");
     poser.setConnected(hands);
     this.setBackground(picture);
     if (!picture) poser.setSize(...this.askedSize());
-    else if (this.message) poser.setSize(this.message.width, this.message.height);
+    else if (message) poser.setSize(message.width, message.height);
     if (hands && message?.hands && message.hands !== this.offered) poser.setOffered(message.hands);
     this.offered = hands ? message?.hands : null;
   }
