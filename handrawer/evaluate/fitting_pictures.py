@@ -172,4 +172,4 @@ def _draw_worst(seen: list[Seen], path: Path) -> None:
         pictures.append(torch.cat([s.picture, draw_overlay(s.picture[None], hands)[0]], dim=1))
         labels.append(f"{s.side}, {s.gesture}, {s.view}: {s.rooted:.0f} mm")
     if pictures:
-        save_picture(path, sheet(pictures, 3, labels))
+        save_picture(path, sheet(pictures, 3, labels, cell=384))
