@@ -1,6 +1,7 @@
 """A made-up HaGRID of 40 pictures with planted faults: `benchmarks/data` does the same with 2,000."""
 
 import hashlib
+import io
 import json
 import shutil
 
@@ -11,7 +12,7 @@ from benchmarks.data import made_up
 from handrawer.data import atomic
 from handrawer.data.label import Options
 from handrawer.data.prepare import apply_decisions, prepare
-from handrawer.data.shards import open_index, read_samples
+from handrawer.data.shards import Reader, open_index, read_samples, write_shard
 
 PICTURES = 40
 OPTIONS = Options(shard_size=9)
@@ -173,3 +174,31 @@ def test_processes_give_the_same_bytes(world, tmp_path):
     prepare(root / "hagrid", tmp_path / "out", Options(shard_size=9, limit=9), workers=2)
     first = "shards/00000.tar"
     assert (tmp_path / "out" / first).read_bytes() == (root / "out" / first).read_bytes()
+
+
+def test_manus_shards_are_prepared(world, tmp_path):
+    """Pictures out of tar files; boxes in pixels; depth and vertices are passed on."""
+    root, truth = world
+    row = next(r for r in truth if r["label"] == "palm" and not r["planted"] and r["hands"] == 1)
+    image = Image.open(next((root / "hagrid").rglob(f"{row['name']}.jpg")))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    annotation = json.loads((root / "hagrid" / "ann_train_val" / "palm.json").read_text())[row["name"]]
+    x, y, w, h = annotation["bboxes"][0]
+    box = [round(x * image.width), round(y * image.height), round((x + w) * image.width), round((y + h) * image.height)]
+    members = {
+        "full_rgb.png": file.getvalue(),
+        "full_depth.png": file.getvalue(),
+        "hand_bbox.json": json.dumps({"bbox": box}).encode(),
+        "vertices.json": b"[[0, 0, 0]]",
+        "json": json.dumps({"gesture_label": "palm"}).encode(),
+    }
+    broken = members | {"full_rgb.png": file.getvalue()[:500]}
+    write_shard(tmp_path / "in" / "0.tar", [("palm_00000001", members), ("palm_00000002", broken)])
+    prepared = prepare(tmp_path / "in", tmp_path / "out", Options())
+    assert (prepared.pictures, prepared.dropped) == (2, 1)
+    (entry,) = open_index(tmp_path / "out")
+    found = Reader().members(entry)
+    assert found["source.vertices.json"] == members["vertices.json"] and found["png"] == members["full_rgb.png"]
+    (sample,) = read_samples(tmp_path / "out")
+    assert "open palm" in sample.caption and sample.meta["flags"] == []
