@@ -80,13 +80,17 @@ class CanvasModel:
         return normal(self.base.process_latent_in(latent.float())).cpu()
 
     def text(self, conditioning: list) -> Text:
-        """One entry of a CONDITIONING: its text, and what the host makes of the rest for such a model (SDXL)."""
+        """One entry of a CONDITIONING: its text, and for SDXL its pooled text.
+
+        Raises:
+            ValueError: a prompt without pooled text for a model that wants one.
+        """
         context, more = conditioning
-        more = {k: v for k, v in more.items() if k in ("pooled_output", "width", "height", "clip_skip")}
-        more = {k: normal(v) if isinstance(v, Tensor) else v for k, v in more.items()}
+        pooled = more.get("pooled_output") if self.base.adm_channels else None
+        if self.base.adm_channels and pooled is None:
+            raise ValueError("positive: this prompt was encoded for another model; encode it with this model's CLIP.")
         context = normal(context).float().cpu()
-        vector = self.base.encode_adm(device=torch.device("cpu"), **more) if self.base.adm_channels else None
-        return Text(context, None if vector is None else normal(vector).float())
+        return Text(context, None if pooled is None else normal(pooled).float().cpu())
 
     # --- training
 
@@ -125,7 +129,12 @@ class CanvasModel:
         sigma = normal(self.base.model_sampling.sigmas).to(noisy.device)[time].float()
         scale = (1 + sigma**2).sqrt()[:, None, None, None]  # the host's latents grow with the noise
         options = {"patches": {"input_block_patch": [self._patch]}, "sigmas": sigma, "cond_or_uncond": [0]}
-        more = {} if text.pooled is None else {"y": text.pooled}
+        more = {}
+        if text.pooled is not None:
+            # As the sampler tells it where the prompt sets nothing: a picture of this size, not cropped.
+            height, width = (8 * side for side in noisy.shape[-2:])
+            told = {"pooled_output": text.pooled, "width": width, "height": height, "device": noisy.device}
+            more["y"] = self.base.encode_adm(**told)
         found = self.base._apply_model(
             noisy * scale, sigma, c_crossattn=text.context, transformer_options=options, **more
         )

@@ -73,14 +73,17 @@ def make_base(base: str, precision: str, device: torch.device) -> Base:
     )  # fmt: skip
 
 
-def write_file(
-    base: str, path: Path, dtype: torch.dtype = torch.float16, configs: dict[str, Any] | None = None
-) -> Path:
-    """A checkpoint file, as canvas users have it."""
+def filled_networks(base: str, configs: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The networks of a base with random weights, on the CPU."""
+    return {name: fill(part, torch.device("cpu"), dtype) for name, part in networks(base, configs).items()}
+
+
+def write_file(base: str, path: Path, filled: dict[str, Any] | None = None, configs: Any = None) -> Path:
+    """A checkpoint file, as canvas users have it; of `filled_networks`, or of full size in half precision."""
     from safetensors.torch import save_file
 
     configs = configs or read_configs(base)
-    filled = {name: fill(part, torch.device("cpu"), dtype) for name, part in networks(base, configs).items()}
+    filled = filled or filled_networks(base, configs, torch.float16)
     text = [filled[name].state_dict() for name in ("text_encoder", "text_encoder_2") if name in filled]
     weights = checkpoint(filled["unet"].state_dict(), filled["vae"].state_dict(), text, base, configs)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import logging
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: number for number, token in enumerate(tokens)}, merges  # pyright: ignore[reportReturnType]
 
 
+@functools.cache
 def clip_tokenizer() -> Callable[[list[str]], list[list[int]]]:
     """CLIP's tokenizer without any download: captions to token ids without start and end."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers

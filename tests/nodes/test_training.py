@@ -110,7 +110,7 @@ def test_the_step_is_that_of_diffusers(name, nodes, training):
     time = torch.tensor([40, 800])
     context, pooled = torch.randn(1, 77, layout.context, generator=generator), torch.randn(1, 1280, generator=generator)
     noisy = a[time][:, None, None, None] * clean + s[time][:, None, None, None] * noise
-    text = canvas.text([context, {"pooled_output": pooled, "width": 96, "height": 64}])
+    text = canvas.text([context, {"pooled_output": pooled}])
     text = type(text).join([text, text])
     description = describe_diffusers(unet, layout.prediction)
     levels = {0: (8, 12), 1: (4, 6), 2: (2, 3), 3: (1, 2)}

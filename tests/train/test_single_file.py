@@ -32,21 +32,17 @@ def small(base: str) -> dict[str, Any]:
 def test_a_file_gives_the_networks_that_it_was_made_of(base, tmp_path, monkeypatch):
     configs = small(base)
     monkeypatch.setattr(single_file, "read_configs", lambda name: configs)
-    path = random_base.write_file(base, tmp_path / "model.safetensors", torch.float32, configs)
-    made = {
-        name: random_base.fill(part, torch.device("cpu"), torch.float32)
-        for name, part in random_base.networks(base, configs).items()
-    }
-    found = single_file.load_parts(path, torch.float32)
-    encoders = [encoder for _, encoder in found["text"]]
-    pairs = [(made["unet"], found["unet"]), (made["vae"], found["vae"]), (made["text_encoder"], encoders[0])]
+    made = random_base.filled_networks(base, configs, torch.float32)
+    path = random_base.write_file(base, tmp_path / "model.safetensors", made, configs)
+    loaded = load_base(BaseConfig(str(path), prediction="v_prediction"), "fp32")
+    encoders = loaded.text.encoders
+    pairs = [(made["unet"], loaded.unet), (made["vae"], loaded.vae), (made["text_encoder"], encoders[0])]
     if base == "sdxl":
         pairs.append((made["text_encoder_2"], encoders[1]))
     for wanted, got in pairs:
         a, b = wanted.state_dict(), got.state_dict()
         assert set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
         assert not any(p.requires_grad for p in got.parameters())
-    loaded = load_base(BaseConfig(str(path), prediction="v_prediction"), "fp32")
     text = loaded.text(["a hand"])
     assert text.context.shape == (1, 77, {"sd15": 768, "sd21": 1024, "sdxl": 2048}[base])
     assert (text.pooled is not None) == (base == "sdxl") and loaded.prediction == "v_prediction"
