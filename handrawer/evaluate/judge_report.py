@@ -19,6 +19,10 @@ from .judge_fit import KINDS, SOUND, SPLITS, Measured, auc, fit, load_measured, 
 
 BAR = 0.85
 RESAMPLES = 1000
+CAUTION = (
+    "The judge was fitted to synthetic hands alone: on photos it is too strict. Compare qualities of pictures of one "
+    "kind with each other, and choose the bar by eye."
+)
 
 
 def interval(good: Tensor, bad: Tensor, seed: int = 0) -> tuple[float, float]:
@@ -84,7 +88,8 @@ def report(parts: dict[str, Measured], pictures: Sequence[Path] = ()) -> str:
         f"Hands that were found at all: {found}. A hand that is not found has the quality 0.",
     ]
     if pictures:
-        lines += ["", "| picture | quality | hands |", "| --- | --- | --- |", *rows_of_pictures(pictures)]
+        lines += ["", "Single pictures, none of them synthetic. " + CAUTION, ""]
+        lines += ["| picture | quality | hands |", "| --- | --- | --- |", *rows_of_pictures(pictures)]
     return "\n".join(lines) + "\n"
 
 
