@@ -4,6 +4,8 @@
 async function freshPoser(page, size = [1000, 1040]) {
   await page.evaluate(async ([width, height]) => {
     app.graph.clear();
+    // A number of its own: the page remembers what nodes of other scenes showed by theirs.
+    app.graph.last_node_id = window.lastNode = (window.lastNode ?? 100) + 1;
     const node = LiteGraph.createNode("HanDrawerPoser");
     node.pos = [90, 60];
     app.graph.add(node);
