@@ -48,7 +48,9 @@ def environment() -> dict[str, str]:
 def train(config: Path, processes: int = 1) -> None:
     command = [sys.executable, "-m", "handrawer.train", str(config)]
     if processes > 1:
-        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
+        # `--cpu` would ask for MPI; without a GPU this starts processes on the CPU.
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+        launch += ["--num_machines", "1"]
         more = ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "handrawer.train", str(config)]
         command = [sys.executable, *launch, *more]
     subprocess.run(command, env=environment(), check=True, timeout=900)

@@ -89,7 +89,8 @@ class Pretended:
         self.barrier, self.shared = barrier, shared
 
     def wait(self):
-        self.barrier.wait(60)
+        if self.shared.get("running"):
+            self.barrier.wait(60)
 
     def mean(self, tensor):
         self.shared[self.rank] = tensor.clone()
@@ -112,20 +113,17 @@ def test_two_processes_and_two_turns_are_one_with_twice_the_batch(tmp_path, fold
     train_adapter(config(tmp_path / "one", folder, batch=2, **settings), base=mini_base)
     train_adapter(config(tmp_path / "turns", folder, batch=1, accumulate=2, **settings), base=mini_base)
     barrier, shared = threading.Barrier(2), {}
-
-    def process(device: str) -> Pretended:
-        return Pretended(int(threading.current_thread().name), barrier, shared)
-
-    monkeypatch.setattr(module, "Processes", process)
-    two = config(tmp_path / "two", folder, batch=1, **settings)
-    threads = [
-        threading.Thread(target=train_adapter, args=(two,), kwargs={"base": base}, name=str(rank))
-        for rank, base in enumerate(_twice(mini_base))
-    ]
+    ranks = iter((0, 1))
+    monkeypatch.setattr(module, "Processes", lambda device: Pretended(next(ranks), barrier, shared))
+    made = [AdapterTrainer(config(tmp_path / "two", folder, batch=1, **settings), base=b) for b in _twice(mini_base)]
+    shared["running"] = True
+    threads = [threading.Thread(target=trainer.run) for trainer in made]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
+    for trainer in made:
+        trainer.close()
     one = weights(tmp_path / "one")
     for name in ("turns", "two"):
         other = weights(tmp_path / name)
