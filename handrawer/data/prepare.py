@@ -169,6 +169,24 @@ def _drops(checks: Iterable[Check], duplicates: Duplicates) -> dict[str, tuple[s
     return drops
 
 
+def certain_faults(
+    source: Path, out: Path, options: Options | None = None, *, workers: int = 1, progress: Progress | None = None
+) -> dict[str, tuple[str, str]]:
+    """The first pass alone: what would be dropped, by key, with reason and sentence. `prepare` goes on from it.
+
+    Arguments and errors are those of `prepare`.
+    """
+    options = options or Options()
+    source, layout = source.resolve(), Layout(out)
+    kind, items = open_source(source, options.kind)
+    _remember(layout, source, kind, options)
+    _check(source, layout, options, items, workers, progress or (lambda what, done, total: None))
+    duplicates, drops = Duplicates(), {}
+    for number in _numbers(layout):
+        drops |= _drops(read_checks(layout, number), duplicates)
+    return drops
+
+
 def _label(
     source: Path, layout: Layout, options: Options, items: Callable[[], Iterator[Item]], total: int, workers: int,
     say: Progress, overrules: Mapping[str, str], again: frozenset[int] = frozenset(),

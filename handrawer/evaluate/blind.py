@@ -166,10 +166,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 18px; margin: 0; text-align: center; } .soft { color: var(--soft); margin: 0; text-align: center; }
 #pair { display: flex; gap: 18px; justify-content: center; width: 100%; }
 #pair button { flex: 1 1 0; max-width: 640px; padding: 8px; }
-#pair img { width: 100%; max-height: 68vh; object-fit: contain; display: block; border-radius: 6px; }
+#pair img { width: 100%; max-height: 58vh; object-fit: contain; display: block; border-radius: 6px; }
 button { font: inherit; color: inherit; background: var(--card); border: 2px solid var(--line); border-radius: 10px;
   padding: 8px 16px; cursor: pointer; }
-button:hover, button.chosen { border-color: var(--go); } button:disabled { opacity: .45; cursor: default; }
+button:hover { border-color: var(--soft); } button.chosen { border-color: var(--go); box-shadow: 0 0 0 2px var(--go); }
+button:disabled { opacity: .45; cursor: default; }
 .row { display: flex; gap: 12px; flex-wrap: wrap; justify-content: center; align-items: center; }
 progress { width: min(520px, 80vw); accent-color: var(--go); }
 #save { background: var(--go); border-color: var(--go); color: #fff; font-weight: 600; }
