@@ -110,7 +110,7 @@ class Attachment {
     this.widget = node.addDOMWidget(STATE, "handrawer_poser", poser.element, {
       getValue: () => poser.value,
       setValue: (value) => { poser.value = value; },
-      getMinHeight: () => LEAST,
+      getMinHeight: () => LEAST + 20, // with its margins
       hideOnZoom: false,
       margin: 8,
       onDraw: () => this.zoomed(),
