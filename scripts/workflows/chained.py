@@ -53,16 +53,18 @@ REPAIR = Workflow(
         "crop": Node(
             "HanDrawerCropHands", (760, 340), (290, 480),
             {"hands": ("score", 0), "image": ("picture", 0), "size": 256, "margin": 0.15, "numbers": "",
-             "mask_shape": "hull", "mask_padding": 0.14, "mask_feather": 0.06, "mask": ("score", 3)},
+             "mask_shape": "hull", "mask_padding": 0.1, "mask_feather": 0.06, "mask": ("score", 3)},
         ),
-        **base((420, 1080), "a right hand, light skin, soft light"),
+        **base((420, 1080), "a right hand, back view, light skin, blue sleeve, blue background, soft light"),
         "vae_encode": Node("VAEEncode", (1100, 340), (260, 50), {"pixels": ("crop", 0), "vae": ("mini", 2)}),
         "noise_mask": Node(
             "SetLatentNoiseMask", (1100, 440), (260, 50), {"samples": ("vae_encode", 0), "mask": ("crop", 1)}
         ),
         "encode": encode((1100, 550), ("crop", 2)),
         "apply": apply((1100, 1080), ("encode", 0)),
-        "sampler": sampler((1400, 1080), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2),
+        "sampler": sampler(
+            (1400, 1080), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2, denoise=0.65
+        ),
         "decode": decode((1400, 1390)),
         "stitch": Node(
             "HanDrawerStitchHands", (1400, 340), (290, 130),

@@ -245,15 +245,15 @@ INPAINT_HAND = Workflow(
         ),
         "place": Node(
             "HanDrawerPlaceHands", (760, 100), (290, 250),
-            {"hands": ("found", 0), "width": 256, "height": 256, "mode": "crop", "hand": 0, "margin": 0.2,
+            {"hands": ("found", 0), "width": 256, "height": 256, "mode": "crop", "hand": 0, "margin": 0.02,
              "image": ("picture", 0)},
         ),
         "before": preview((760, 420), ("place", 1), "Before"),
         "mask": Node(
             "HanDrawerHandMask", (1100, 100), (290, 330),
-            {"hands": ("place", 0), "shape": "hull", "padding": 0.12, "feather": 0.06, "masks": "one for each picture"},
+            {"hands": ("place", 0), "shape": "hull", "padding": 0.08, "feather": 0.06, "masks": "one for each picture"},
         ),
-        **base((420, 1120), "a right hand, dark skin, red nails, blue sleeve, grey background, soft light"),
+        **base((420, 1120), "a right hand, brown skin, red nails, blue sleeve, beige background, soft light"),
         "vae_encode": Node("VAEEncode", (420, 1430), (290, 50), {"pixels": ("place", 1), "vae": ("mini", 2)}),
         "noise_mask": Node(
             "SetLatentNoiseMask", (760, 1430), (290, 50), {"samples": ("vae_encode", 0), "mask": ("mask", 0)}
