@@ -29,7 +29,6 @@ AGAIN = (
     (0.0, -0.06, 1.0, 0.5, False),
     (0.0, 0.0, 1.1, -0.5, True),
 )
-LEAST_AGAIN = 4  # so many of them each find is looked at
 FIRST = (2, 3)  # parts of the picture that are always looked at, its longer side over these
 PALM_SHARE = 0.6  # of the palm's threshold, where what is found is looked at again
 CANDIDATE = 0.6  # share of the presence that is asked, from where a find is looked at again
@@ -60,7 +59,7 @@ class Plan:
     always: bool
     """Whether these further looks are taken in any case, or where the first are unsure."""
     again: int
-    """How many of ``AGAIN`` a find of the further looks is looked at."""
+    """How many of ``AGAIN`` a find is looked at."""
     alike: int
     """How many palms in one place are followed."""
     turns: tuple[int, ...]
@@ -68,7 +67,7 @@ class Plan:
 
 
 PLANS = {
-    "balanced": Plan(finer=(), turned=(2,), always=False, again=LEAST_AGAIN, alike=2, turns=(0,)),
+    "balanced": Plan(finer=(), turned=(2,), always=False, again=4, alike=2, turns=(0,)),
     "thorough": Plan(finer=(1.4, 2.8, 4), turned=(2, 3), always=True, again=6, alike=3, turns=(0, 1, 2, 3)),
 }
 
@@ -126,12 +125,11 @@ class Search:
 
     def _with_plan(self, pyramid: Pyramid, boxes: Tensor | None, plan: Plan) -> Looks:
         first, then = _squares_of_picture(pyramid, plan) if boxes is None else _squares_of_boxes(boxes)
-        # What balanced finds, thorough finds: its further looks are asked of what its further squares show.
-        finds = self._believed(pyramid, self._palms(pyramid, first, plan), LEAST_AGAIN)
+        finds = self._believed(pyramid, self._palms(pyramid, first, plan), plan)
         if plan.always or finds.doubtful or not len(finds.looks):
-            finds = _joined(finds, self._believed(pyramid, self._palms(pyramid, then, plan), plan.again))
+            finds = _joined(finds, self._believed(pyramid, self._palms(pyramid, then, plan), plan))
             if boxes is not None:
-                finds = _joined(finds, self._believed(pyramid, _hands_in_boxes(boxes), plan.again))
+                finds = _joined(finds, self._believed(pyramid, _hands_in_boxes(boxes), plan))
         for turn in plan.turns:
             finds = _joined(finds, self._below(pyramid, finds.looks, turn, plan))
         part = fragments(finds.looks.points, finds.looks.presence, SURE)
@@ -142,15 +140,15 @@ class Search:
         palms, scores = find_palms(pyramid, squares, self.palm * PALM_SHARE)
         return palms[_index(distinct_regions(palms, scores, plan.alike))]
 
-    def _believed(self, pyramid: Pyramid, regions: Tensor, again_looks: int) -> Finds:
-        """The hands that are seen in the regions [M, 4] and seen again in so many of the looks ``AGAIN``."""
+    def _believed(self, pyramid: Pyramid, regions: Tensor, plan: Plan) -> Finds:
+        """The hands that are seen in the regions [M, 4] and seen again each time."""
         looks = look_at_hands(pyramid, regions)
         looks = looks[looks.presence >= self.presence * CANDIDATE]
         looks = looks[_index(distinct(looks.points, looks.presence))]
         followed = places.region_of_hand(looks.points)
         again = [
             look_at_hands(pyramid, places.shifted(followed, dx, dy, scale, turn), mirrored)
-            for dx, dy, scale, turn, mirrored in AGAIN[:again_looks]
+            for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
         ]
         agreed, share = _agreement(again, self.presence)
         needed = self._needed(agreed)
@@ -177,7 +175,7 @@ class Search:
             local, to_picture = without_hands(pyramid, known.points, number)
             squares = torch.cat([_squares(to_picture.box, side / max(ERASED_SIDES)) for side in ERASED_SIDES])
             regions = self._palms(local, places.turned(squares, (turn,)), plan)
-            finds = self._believed(local, regions, plan.again if turn else LEAST_AGAIN).looks
+            finds = self._believed(local, regions, plan).looks
             finds = Looks(to_picture(finds.points), finds.world, finds.presence, finds.right)
             found.append(finds[self._another(pyramid, finds, known)])
         return _joined(Finds(found[0]), *(Finds(more) for more in found[1:]))
