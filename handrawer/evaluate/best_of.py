@@ -2,6 +2,7 @@
 
     python -m handrawer.evaluate.best_of sample LATENTS.safetensors [--device cuda]
     python -m handrawer.evaluate.best_of measure LATENTS.safetensors MEASURED.safetensors [--workers 16]
+    python -m handrawer.evaluate.best_of score LATENTS.safetensors MEASURED.safetensors REPORT.md
 
 The small model draws eight pictures of each of 128 prompts from text alone, without HanDrawer. The judge picks one of
 each eight; the mean of the eight is what a random pick gives. How good a picture really is, is measured by what the
@@ -157,6 +158,48 @@ def _measure(arguments: argparse.Namespace) -> None:
     save_measured(arguments.measured, mini=stack(entries))
 
 
+def picked_against_random(quality: Tensor, truth: Tensor, seed: int = 0) -> tuple[float, float, float, float, float]:
+    """Means over prompts: truth of the picked, of a random pick, their difference, and its 95 % bootstrap interval.
+
+    Args:
+        quality, truth: [prompts, each] what the judge says, and how good the pictures really are.
+    """
+    picked = truth.gather(1, quality.argmax(dim=1, keepdim=True))[:, 0]
+    gain = (picked - truth.mean(dim=1)).double()
+    generator = torch.Generator().manual_seed(seed)
+    means = gain[torch.randint(len(gain), (10_000, len(gain)), generator=generator)].mean(dim=1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return float(picked.mean()), float(truth.mean()), float(gain.mean()), low, high
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    """Write OUT, a few lines of Markdown."""
+    from pathlib import Path
+
+    from safetensors import safe_open
+
+    from .judge import judge_model
+    from .judge_fit import load_measured, qualities
+
+    with safe_open(arguments.latents, framework="pt") as file:
+        told, latents = file.metadata(), file.get_tensor("latents")
+    each, prompts = int(told["each"]), json.loads(told["prompts"])
+    captions = wanted_scenes(len(prompts)).captions()
+    pictures = decoded(latents, load_mini())
+    detector = LandmarkDetector(max_hands=1, min_confidence=0.5, backend=arguments.backend)
+    known = [templates(caption.gesture or "", caption.side, caption.view) for caption in captions]
+    truth = [true_quality(p, known[n // each], captions[n // each].side, detector) for n, p in enumerate(pictures)]
+    quality = qualities(judge_model(), load_measured(arguments.measured)["mini"]).reshape(-1, each)
+    picked, random, gain, low, high = picked_against_random(quality, torch.tensor(truth).reshape(-1, each))
+    lines = [
+        "# Best of eight without HanDrawer", "",
+        f"{len(prompts)} prompts, {each} pictures of each, {told['steps']} steps, text alone; the judge is not told "
+        f"what was wanted. True quality: PCK@0.1 after the best similarity, found by {arguments.backend}.", "",
+        f"Picked {picked:.3f}, random pick {random:.3f}, difference {gain:+.3f} (95 % {low:+.3f} to {high:+.3f}).",
+    ]  # fmt: skip
+    Path(arguments.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = found.add_subparsers(required=True)
@@ -173,6 +216,12 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--device", default="cpu")
     measure.add_argument("--workers", type=int, default=1)
     measure.set_defaults(run=_measure)
+    score = commands.add_parser("score", help="the picked pictures against a random pick")
+    score.add_argument("latents")
+    score.add_argument("measured")
+    score.add_argument("out", help="a file of Markdown")
+    score.add_argument("--backend", default="mediapipe", choices=("mediapipe", "torch"), help="of the true quality")
+    score.set_defaults(run=_score)
     return found
 
 

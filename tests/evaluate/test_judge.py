@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from handrawer.evaluate.best_of import aligned_pck, picked_against_random, templates
 from handrawer.evaluate.judge import (
     REASONS,
     Judgement,
@@ -138,3 +139,20 @@ def test_a_missing_wanted_hand_makes_a_picture_bad(judged):
     assert PictureJudgement(64, 64, (hand,)).quality == hand.quality
     assert PictureJudgement(64, 64, (hand,), missing=1).quality == 0
     assert isinstance(hand, Judgement) and hand.good == (hand.quality >= 0.5)
+
+
+def test_alignment_forgives_place_size_and_turn_but_no_mirror():
+    known = templates("peace", "right", "palm")
+    assert known.shape == (25, 21, 2)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    assert aligned_pck(known[7] @ turn.mT * 0.4 + 30, known) == 1.0
+    mirrored = known[7] * torch.tensor([-1.0, 1.0])
+    assert aligned_pck(mirrored, known) < 0.8 and aligned_pck(templates("fist", "right", "palm")[12], known) < 0.8
+
+
+def test_picking_against_a_random_pick():
+    truth = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    picked, random, gain, low, high = picked_against_random(truth, truth)
+    assert picked == pytest.approx(float(truth.amax(dim=1).mean())) and random == pytest.approx(float(truth.mean()))
+    assert 0 < low < gain < high
+    assert abs(picked_against_random(torch.rand(40, 8, generator=torch.Generator().manual_seed(1)), truth)[2]) < 0.15
