@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +20,9 @@ from benchmarks.ablation.workshop import Workshop
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "fingerprint", lambda: "0123")
-    base = SimpleNamespace(device=torch.device("cpu"))
-    return lambda **changes: Workshop(
-        AblationConfig(**changes),
-        base,
-        Judge(0),
-        None,
-        None,
-        tmp_path,
-        0.0,  # pyright: ignore[reportArgumentType]
-    )
+    base: Any = SimpleNamespace(device=torch.device("cpu"))
+    nothing: Any = None
+    return lambda **changes: Workshop(AblationConfig(**changes), base, Judge(0), nothing, nothing, tmp_path, 0.0)
 
 
 def draws(shop, name):
