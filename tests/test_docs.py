@@ -66,11 +66,12 @@ def test_a_nodes_help_page_names_all_that_it_has(node):
     named = set(re.findall(r"\*\*([^*]+)\*\*", page))
     wanted = [part["name"] for kind in ("inputs", "outputs") for part in parts.get(kind, {}).values()]
     assert [name for name in wanted if name not in named] == []
+    assert f"](images/{node}.webp)" in page and (HELP / "images" / f"{node}.webp").stat().st_size < 40_000
 
 
 def test_no_help_page_is_left_over():
     pages = {page.relative_to(HELP).parts[0].removesuffix(".md") for page in HELP.rglob("*.md")}
-    assert pages == set(nodes())
+    assert pages == set(nodes()) == {picture.stem for picture in (HELP / "images").iterdir()}
 
 
 def test_links_in_help_pages_lead_somewhere():
