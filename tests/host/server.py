@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACK = "HanDrawer"
-PARTS = ("__init__.py", "handrawer", "nodes", "web", "workflows", "pyproject.toml")
+PARTS = ("__init__.py", "handrawer", "locales", "nodes", "web", "workflows", "pyproject.toml")
 START_LIMIT = 240  # seconds; 8 to 15 on an idle machine
 RUN_LIMIT = 300
 
