@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from workflows.files import build, to_text  # noqa: E402
 from workflows.host import draw_thumbnail, fetch_nodes, save_small  # noqa: E402
 
-from workflows import any_model, chained, mini  # noqa: E402
+from workflows import any_model, chained, mini  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue]
 
 WORKFLOWS = {**any_model.WORKFLOWS, **chained.WORKFLOWS, **mini.WORKFLOWS}
 

@@ -62,7 +62,8 @@ def sheets(folder: Path) -> None:
     base, latents = load_base(torch.device("cpu")), latents_of(folder)
     seed = next(name for name in latents if name.startswith("full.")).rpartition(".")[2]
     wanted = list(truth(SHOWN, load_open_hand(), 8).permute(0, 2, 3, 1))
-    arms = {"text": "text alone", "shipped": "the adapter that ships", **{f"{name}.{seed}": arm.title for name, arm in ARMS.items()}}
+    arms = {"text": "text alone", "shipped": "the adapter that ships"}
+    arms |= {f"{name}.{seed}": arm.title for name, arm in ARMS.items()}
     few = {"few.student": "four-step student", "few.base guided": "base, 4 steps, guided", "few.base": "base, 4 steps",
            "stored.float8_e4m3fn": "adapter in 8 bits", f"small.{seed}": "half width"}  # fmt: skip
     zero = {name: name.removeprefix("zero.").replace(".", " ", 1) for name in latents if name.startswith("zero.")}

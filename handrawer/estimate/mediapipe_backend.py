@@ -11,7 +11,7 @@ import concurrent.futures.thread  # noqa: F401  # before close_landmarkers is re
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,5 +285,5 @@ def close_landmarkers() -> None:
 
 # MediaPipe closes through a thread pool, and Python ends thread pools before it calls what atexit holds: there it would
 # raise. What threading holds is called last in, first out, so after the import above this comes before the pools' own.
-before_pools_end: Callable[[Callable[[], None]], None] = getattr(threading, "_register_atexit", atexit.register)
+before_pools_end: Any = getattr(threading, "_register_atexit", atexit.register)
 before_pools_end(close_landmarkers)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +27,8 @@ from .judge import MODEL_FILE, JudgeModel
 from .judge_signals import anatomy, bone_ratios, explain, fit_signals, look_again, middle, steadiness
 from .judge_silhouette import compare
 from .malformed import KINDS, draw_malformed, load_open_hand
+
+log = logging.getLogger("handrawer")
 
 SOUND, ANY = "sound", "any"  # sound hands in poses that show most fingers; in all poses and views
 TRAIN_SEED, TEST_SEED = 101, 202
@@ -253,7 +256,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         model = fit(parts["train"], tuned)
         quality = qualities(model, parts["test"])
         area = auc(quality[parts["test"].rows(SOUND)], quality[parts["test"].rows(*others)])
-        print(f"fitted to {' and '.join(tuned)}, tested on {' and '.join(others)}: {area:.3f}")
+        log.info("fitted to %s, tested on %s: %.3f", " and ".join(tuned), " and ".join(others), area)
 
 
 def main() -> None:
@@ -268,6 +271,7 @@ def main() -> None:
     second.add_argument("measured")
     second.set_defaults(run=_fit)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments.run(arguments)
 
 

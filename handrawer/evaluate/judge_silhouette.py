@@ -52,7 +52,7 @@ class Silhouette:
 
     @property
     def fingers(self) -> int | None:
-        """How many fingers the picture seems to show, folded ones as the fit has them; None where colours do not tell."""
+        """How many fingers the picture seems to show, folded ones as the fit has them; None: colours do not tell."""
         return None if self.reliable < RELIABLE else max(0, 5 + self.runs[0] - self.runs[1])
 
     def signals(self) -> dict[str, float]:

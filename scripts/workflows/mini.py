@@ -307,7 +307,7 @@ def contact_sheet() -> Workflow:
         )
         nodes[f"apply{number}"] = apply((x, 1120), ("encode", 0), positive=(f"positive{number}", 0))
         steered = [(f"apply{number}", output) for output in range(3)]
-        nodes[f"sampler{number}"] = sampler((x, 1370), *steered, ("latent", 0), seed=7)
+        nodes[f"sampler{number}"] = sampler((x, 1370), steered[0], steered[1], steered[2], ("latent", 0), seed=7)
         nodes[f"decode{number}"] = decode((x, 1690), (f"sampler{number}", 0))
     together = {"match_image_size": True, "spacing_width": 0, "spacing_color": "white"}
     for name, first, second, direction, y in (

@@ -117,7 +117,11 @@ def test_wanted_hands_are_found_by_name_or_place(folder):
     (names / "b.json").write_text(Hands((frame_of("open"),)).to_json())
     (names / "c.hands.json").write_text(Hands((frame_of("fist"),)).to_json())
     rows = {row.name: row for row, _ in measure(folder / "pictures", Wanted(names), detector=detector)}
-    assert rows["a.png"].wanted is None and len(rows["b.png"].wanted or ()) == 1 and len(rows["in/c.png"].wanted) == 1
+    assert (
+        rows["a.png"].wanted is None
+        and len(rows["b.png"].wanted or ()) == 1
+        and len(rows["in/c.png"].wanted or ()) == 1
+    )
     (folder / "two.json").write_text(Hands((frame_of(), frame_of())).to_json())
     with pytest.raises(ValueError, match="hands of 2 pictures, the folder has 4"):
         list(measure(folder / "pictures", Wanted(folder / "two.json"), detector=detector))

@@ -113,7 +113,7 @@ def test_a_fit_tells_what_it_learned_and_keeps_the_signs(tmp_path):
     joined = {
         key: sets[0][key] + sets[1][key] if key == "kind" else torch.cat([s[key] for s in sets]) for key in sets[0]
     }
-    part = Measured(names=("scatter", "residual"), **joined)
+    part = Measured(names=("scatter", "residual"), **joined)  # pyright: ignore[reportArgumentType]
     save_measured(str(tmp_path / "m.safetensors"), train=part)
     part = load_measured(str(tmp_path / "m.safetensors"))["train"]
     model = fit(part, ("missing",))

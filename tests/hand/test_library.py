@@ -126,7 +126,7 @@ def test_a_saved_pose_is_the_hand_again(side):
     assert torch.allclose(pose.angles, angles, atol=2e-4)
     again = frame_from_pose(pose, side, 256, 256).hands[0]
     turned = [axis_angle_to_matrix(h.orientation) for h in (again, hand)]
-    assert torch.allclose(*turned, atol=1e-3)
+    assert torch.allclose(turned[0], turned[1], atol=1e-3)
 
 
 @pytest.mark.parametrize(
