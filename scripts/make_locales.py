@@ -1,9 +1,10 @@
-"""Writes locales/<language>/*.json: what the nodes, their inputs and outputs are called on ComfyUI's page.
+"""Writes locales/<language>/*.json and help pages: what the nodes, their inputs and outputs are called on ComfyUI's page.
 
     COMFYUI_PATH=CHECKOUT python scripts/make_locales.py [--check]
 
 English is what the nodes say themselves. Japanese and Chinese are looked up, sentence by sentence, in the catalogues
-scripts/locales/ja.json and zh.json, so that one that changes or is new is missed until somebody translates it.
+scripts/locales/ja.json and zh.json, so that one that changes or is new is missed until somebody translates it. The help
+pages of the most used nodes, web/docs/NODE/<language>.md, are made of the same texts and of help.ja.json, help.zh.json.
 --check writes nothing, says what is wrong, and ends with 1 if anything is.
 
 Words that stay the same all over (Japanese, Chinese; the rest follows ComfyUI's own translations):
@@ -32,6 +33,8 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from node_infos import ROOT, inputs_of, load
 
 LANGUAGES = ("en", "ja", "zh")
+# Headings of a help page: inputs, outputs, good to know.
+HEADINGS = {"ja": ("入力", "出力", "補足"), "zh": ("输入", "输出", "补充说明")}
 # Names that are the same in every language, or differ from the English ones by their capitals alone.
 PROPER = frozenset({"HanDrawer", "MODEL", "CLIP", "VAE", "HANDRAWER", "SEGS", "HANDS", "X", "Y", "Latent"})
 KANA, HAN = re.compile("[぀-ヿ]"), re.compile("[一-鿿]")
@@ -138,14 +141,36 @@ def faults(infos: dict[str, dict[str, Any]], language: str, catalogue: dict[str,
     yield from (f"{language}: left over: {text}" for text in catalogue if text not in wanted)
 
 
+def help_page(node: str, texts: dict[str, Any], language: str, further: str) -> str:
+    """A node's help page in another language: what its texts say, its picture, and what there is to add."""
+    inputs, outputs, notes = HEADINGS[language]
+    title = texts["display_name"]
+    lines = [f"# {title}", texts["description"], f"![{title}](images/{node}.webp)"]
+    for heading, parts in ((inputs, texts.get("inputs", {})), (outputs, texts.get("outputs", {}))):
+        if parts:
+            lines += [f"## {heading}", "\n".join(f"- **{part['name']}**: {part['tooltip']}" for part in parts.values())]
+    return "\n\n".join([*lines, f"## {notes}", further]) + "\n"
+
+
+def help_pages(infos: dict[str, dict[str, Any]], language: str) -> dict[str, str]:
+    """Path -> text of the help pages in a language: of the nodes that help.LANGUAGE.json has something to add to."""
+    nodes = translate(english(infos), read_catalogue(language))["nodeDefs.json"]
+    return {
+        f"web/docs/{node}/{language}.md": help_page(node, nodes[node], language, further)
+        for node, further in read_catalogue(f"help.{language}").items()
+    }
+
+
 def wanted_files(infos: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Path below the project -> text of every file of locales/."""
+    """Path below the project -> text of every file of locales/, and of the help pages that are not in English."""
     files = {}
     for language in LANGUAGES:
         catalogue = None if language == "en" else read_catalogue(language)
         for name, tree in english(infos).items():
             tree = tree if catalogue is None else translate(tree, catalogue)
             files[f"locales/{language}/{name}"] = to_text(tree)
+        if language != "en":
+            files.update(help_pages(infos, language))
     return files
 
 

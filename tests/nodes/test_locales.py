@@ -87,7 +87,8 @@ def test_nodes_have_one_name_each_and_keep_it_in_other_nodes_texts(locales, info
 def test_the_files_are_what_the_script_writes(locales, infos):
     for path, text in locales.wanted_files(infos).items():
         assert (locales.ROOT / path).read_text(encoding="utf-8") == text, f"run scripts/make_locales.py: {path}"
-    kept = {p.relative_to(locales.ROOT).as_posix() for p in (locales.ROOT / "locales").rglob("*") if p.is_file()}
+    files = [*(locales.ROOT / "locales").rglob("*.json"), *(locales.ROOT / "web" / "docs").glob("*/*.md")]
+    kept = {path.relative_to(locales.ROOT).as_posix() for path in files}
     assert kept == set(locales.wanted_files(infos))
 
 
