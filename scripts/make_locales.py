@@ -1,4 +1,4 @@
-"""Writes locales/<language>/*.json and help pages: what the nodes, their inputs and outputs are called on ComfyUI's page.
+"""Writes locales/<language>/*.json and help pages: what the nodes and all that they have are called on ComfyUI's page.
 
     COMFYUI_PATH=CHECKOUT python scripts/make_locales.py [--check]
 
