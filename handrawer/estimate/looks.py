@@ -50,8 +50,8 @@ class Looks:
 
 
 @torch.inference_mode()
-def find_palms(pyramid: Pyramid, regions: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Palms in regions [N, 4] of a picture.
+def find_palms(pyramid: Pyramid, regions: Tensor, threshold: float, turn: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Palms in regions [N, 4] of a picture; ``turn`` as in `region_of_palm`.
 
     Returns:
         [M, 4] the regions in which their hands stand upright, and [M] scores of at least ``threshold``. A palm that
@@ -69,7 +69,7 @@ def find_palms(pyramid: Pyramid, regions: Tensor, threshold: float) -> tuple[Ten
         for region, box, score in zip(batch, boxes, certainty, strict=True):
             chosen = score >= threshold
             box, score = _merged(_decoded(box[chosen], _anchors()[chosen]), score[chosen])
-            found.append(_hand_regions(region, box))
+            found.append(_hand_regions(region, box, turn))
             scores.append(score)
     return torch.cat(found).clone(), torch.cat(scores).clone()
 
@@ -118,13 +118,13 @@ def _merged(palms: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return (torch.stack(kept), torch.stack(certainty)) if kept else (palms, scores)
 
 
-def _hand_regions(region: Tensor, palms: Tensor) -> Tensor:
+def _hand_regions(region: Tensor, palms: Tensor, turn: float) -> Tensor:
     """[N, 4] the upright hands' regions in the picture of palms [N, 9, 2] in one region."""
     points = places.to_picture(region, palms[:, 2:] - 0.5)
     middle = places.to_picture(region, palms[:, 0] - 0.5)
     boxes = torch.cat([middle, palms[:, 1] * region[2]], dim=-1)
     # The box is square with its own region, so its height counts as seen there: the same for the nearly square palms.
-    return places.region_of_palm(boxes, points[:, 0], points[:, 2])
+    return places.region_of_palm(boxes, points[:, 0], points[:, 2], turn)
 
 
 @torch.inference_mode()
