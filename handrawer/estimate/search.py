@@ -3,7 +3,8 @@
 ``fast`` is one look at the whole picture, as MediaPipe does it. The others look at parts of it at several scales and
 turns, which finds small, turned and overlapping hands, but also takes folds, ears and fingers for hands. What tells
 them apart is that a hand is seen again: each find is looked at several more times, a little moved, scaled, turned and
-mirrored. On hands the landmark network stays sure at every look; on anything else it wavers.
+mirrored. On hands the landmark network stays sure at every look; on anything else it wavers. What a plain look at the
+whole picture finds is likelier a hand than what shows in some part of it, so there most of the looks are enough.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ DOUBTFUL = 0.85  # the same of the mean presence, from where a find that was ref
 STEADY, WAVERING = 0.6, 0.92
 SIDE_WAVERS, SIDE_STEADY = 0.6, 1.0  # certainty of the side, 0 to 1
 AGREEING = 0.75  # share of the looks that must see the hand in one place
+AGREEING_PLAIN = 0.5  # the same, of what a plain look at the whole picture finds
 SURE = 0.95  # mean presence from where a small find inside a larger hand is a hand of its own
 TINY = 32  # pixels; whatever forks looks like so small a hand, so that it must be sure
 OTHER_OF_SIDE = 0.5  # distance from which what shows below a hand is another hand of the same side
@@ -130,6 +132,7 @@ class Search:
             finds = _joined(finds, self._believed(pyramid, self._palms(pyramid, then, plan), plan))
             if boxes is not None:
                 finds = _joined(finds, self._believed(pyramid, _hands_in_boxes(boxes), plan))
+        finds = _joined(finds, self._plain(pyramid, boxes, plan))
         for turn in plan.turns:
             finds = _joined(finds, self._below(pyramid, finds.looks, turn, plan))
         part = fragments(finds.looks.points, finds.looks.presence, SURE)
@@ -145,17 +148,27 @@ class Search:
         looks = look_at_hands(pyramid, regions)
         looks = looks[looks.presence >= self.presence * CANDIDATE]
         looks = looks[_index(distinct(looks.points, looks.presence))]
-        followed = places.region_of_hand(looks.points)
-        again = [
-            look_at_hands(pyramid, places.shifted(followed, dx, dy, scale, turn), mirrored)
-            for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
-        ]
-        agreed, share = _agreement(again, self.presence)
+        agreed, share = self._again(pyramid, looks, plan)
         needed = self._needed(agreed)
         good = (agreed.presence >= needed) & (share >= AGREEING)
         doubtful = bool((~good & (agreed.presence >= DOUBTFUL * needed) & (share >= DOUBTFUL * AGREEING)).any())
         agreed = agreed[good]
         return Finds(agreed[_index(distinct(agreed.points, agreed.presence))], doubtful)
+
+    def _plain(self, pyramid: Pyramid, boxes: Tensor | None, plan: Plan) -> Finds:
+        """The hands that a plain look finds and most further looks see again."""
+        looks = self._fast(pyramid, boxes)
+        agreed, share = self._again(pyramid, looks[extents(looks.points) >= TINY], plan)
+        return Finds(agreed[(agreed.presence >= self.presence) & (share >= AGREEING_PLAIN)])
+
+    def _again(self, pyramid: Pyramid, looks: Looks, plan: Plan) -> tuple[Looks, Tensor]:
+        """What further looks at N hands say together, and the share [N] of them that see the hand in one place."""
+        followed = places.region_of_hand(looks.points)
+        again = [
+            look_at_hands(pyramid, places.shifted(followed, dx, dy, scale, turn), mirrored)
+            for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
+        ]
+        return _agreement(again, self.presence)
 
     def _needed(self, seen: Looks) -> Tensor:
         """[N] the mean presence that is asked of hands of this mean right-handedness and size."""
