@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Estimate, choose, draw without and with, score, show. A picture without hands is no error."""
     source = arguments.image or shipped_picture()
     if source.is_file():
-        import_libraries("torch", "mediapipe")
+        import_libraries("torch")
     picture = read_picture(source)
     hands = find_hands(picture, arguments)
     (frame,) = hands.frames

@@ -14,7 +14,7 @@ MAPS = ("overlay", "depth", "normals", "parts", "skeleton", "mask")
 def run(arguments: argparse.Namespace) -> int:
     """Find the hands and write hands.json and the six pictures. A picture without hands is no error."""
     if arguments.image.is_file():
-        import_libraries("torch", "mediapipe")
+        import_libraries("torch")
     picture = read_picture(arguments.image)
     hands = find_hands(picture, arguments)
     (frame,) = hands.frames

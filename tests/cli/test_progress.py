@@ -1,7 +1,11 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 from handrawer.cli.progress import progress_bar
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CODE = """
 import os, sys
@@ -32,3 +36,11 @@ def test_a_bar_follows_absolute_counts(capsys):
         progress(1, 4)
         progress(4, 4)
     assert "Drawing: 100%" in capsys.readouterr().err
+
+
+def test_a_command_imports_nothing_that_is_not_required():
+    """An extra may not be there: an environment made from requirements.txt alone has to run every command."""
+    required = {re.split(r"[<>=]", line)[0] for line in (ROOT / "requirements.txt").read_text().split()}
+    called = "".join(path.read_text() for path in (ROOT / "handrawer" / "cli").glob("*.py"))
+    names = {name for call in re.findall(r"import_libraries\((\"[^)]*)\)", called) for name in re.findall(r"\w+", call)}
+    assert {"torch", "diffusers"} <= names <= required
