@@ -32,6 +32,7 @@ class AblationConfig:
         kept: latents of so many poses are kept for sheets and for a second judge.
         workers: processes that run the hand detector.
         arms: in the order of their importance: those that a call has no time for are left to the next.
+        beyond: whether what needs no trained arm is run after the arms (two hands, repair, stored types and so on).
         single_steps, repair_shares: steps of the single stage, and shares of the schedule of the repair, compared.
         start_shares, steer_strengths: of the zero-shot ways.
         distill_seconds, distill_batch, distill_rate, rank: the distillation to four steps.
@@ -57,6 +58,7 @@ class AblationConfig:
     kept: int = 32
     workers: int = 14
     arms: tuple[str, ...] = ()
+    beyond: bool = True
     single_steps: tuple[int, ...] = (3, 4, 6, 8, 20)
     repair_shares: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0)
     start_shares: tuple[float, ...] = (0.6, 0.8, 0.9)

@@ -19,13 +19,15 @@ Row = list[str]
 
 
 class Scores:
-    """The stored scores of a run."""
+    """The stored scores of a run; `longer`: those of the run beside it in which few arms had more steps."""
 
     def __init__(self, path: Path) -> None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         self.results: dict[str, Any] = kept["results"]
         self.agreement: dict[str, Any] | None = kept.get("agreement")
         self._packed: dict[str, dict[str, str]] = kept["scores"]
+        beside = path.with_name("longer.json")
+        self.longer = Scores(beside) if path.name != beside.name and beside.exists() else None
         self.subsets = {k: np.array([c == "1" for c in v]) for k, v in kept["subsets"].items()}
 
     def names(self, prefix: str) -> list[str]:
@@ -69,6 +71,24 @@ def _short(value: Interval | None) -> str:
     return "-" if value is None else f"{value.mean:.3f}"
 
 
+def longer_rows(scores: Scores) -> list[Row]:
+    """Arms that were trained for longer than the others, if any: they are compared with no other row."""
+    longer, ceiling, rows = scores.longer, scores.interval("ceiling"), []
+    if longer is None or ceiling is None:
+        return []
+    for name, note in longer.results.get("arms", {}).items():
+        found = longer.interval(name)
+        if found is None:
+            continue
+        count = len(longer.results["config"]["seeds"])
+        title = f"{ARMS[name].title}, {note['steps']} steps, {count} training seed{'s' * (count != 1)}"
+        subsets = [_short(longer.interval(name, subset=s)) for s in ("self-occluded", "edge-on")]
+        more = [_short(longer.interval(name, measure)) for measure in ("found", "side")]
+        millions, share = f"{note['parameters'] / 1e6:.2f} M", f"{found.mean / ceiling.mean:.0%}"
+        rows.append([title, millions, str(found), share, "-", *subsets, *more])
+    return rows
+
+
 def ablation_table(scores: Scores) -> str:
     """Every arm: score with interval, its difference to the full adapter, subsets."""
     notes, full = scores.results.get("arms", {}), scores.values("full")
@@ -94,6 +114,7 @@ def ablation_table(scores: Scores) -> str:
         subsets = [_short(scores.interval(name, subset=s)) for s in ("self-occluded", "edge-on")]
         more = [_short(scores.interval(name, measure)) for measure in ("found", "side")]
         rows.append([title, millions, str(found), f"{found.mean / ceiling.mean:.0%}", apart, *subsets, *more])
+    rows += longer_rows(scores)
     head = ["arm", "learns", "PCK@0.1", "of the ceiling", "against full", "self-occluded", "edge-on", "found", "side"]
     return table(head, rows)
 
@@ -124,6 +145,8 @@ def repair_table(scores: Scores) -> str:
     listed: list[tuple[str, str, dict[str, Any]]] = []
     for name, note in notes.items():
         kind, *rest = name.split(".", 2)
+        if rest and rest[0] == "control":
+            continue  # the arm has learned nothing in its steps: there is nothing to repair with
         if kind == "text":
             title = "text alone, no hand"
         elif kind == "single":

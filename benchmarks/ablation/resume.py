@@ -17,7 +17,7 @@ from .config import AblationConfig
 from .workshop import Workshop
 
 FILES = ("results.json", "detections.npz", "latents.safetensors", "more_latents.safetensors", "four_steps.safetensors")
-FREE = ("seconds", "workers", "arms", "chunk")  # settings that may differ from call to call
+FREE = ("seconds", "workers", "arms", "chunk", "beyond")  # settings that may differ from call to call
 
 
 def fingerprint() -> str:

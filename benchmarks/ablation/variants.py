@@ -211,7 +211,8 @@ class Arm:
 
     Attributes:
         title: what the table says.
-        network: "adapter", "t2i" or "control": kinds of which each has its own learning rate.
+        network: "adapter", "tokens" (an adapter that must learn from tokens alone where the hand is, or what it looks
+            like), "t2i" or "control": kinds of which each has its own learning rate.
         loss: "hand" (denoising and hand loss), "plain" (denoising alone) or "mask" (mask-weighted denoising instead).
         options: of AdapterGuide.
         changes: of HanDrawerConfig.
@@ -232,9 +233,9 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "full": Arm("full"),
     "geometry": Arm("geometry without the GCN", options={"tokens": "learned"}, changes={"mlp_ratio": 3.0}),
-    "gcn": Arm("GCN tokens without geometry", variant=WithoutGeometry, changes={"mlp_ratio": 2.25}),
+    "gcn": Arm("GCN tokens without geometry", network="tokens", variant=WithoutGeometry, changes={"mlp_ratio": 2.25}),
     "box": Arm("box only", options={"tokens": "none", "geometry": False}, changes={"mlp_ratio": 3.25}),
-    "stretched": Arm("without PPZP: spread over the picture", options={"spread": "stretched"}),
+    "stretched": Arm("without PPZP: spread over the picture", network="tokens", options={"spread": "stretched"}),
     "t2i": Arm("T2I-Adapter, depth and normals", network="t2i"),
     "whole": Arm("whole cells instead of sub-cells", variant=WholeCells),
     "plain": Arm("without the hand loss", loss="plain"),
