@@ -22,15 +22,17 @@ from torch import Tensor
 from ..adapter.checkpoint import check_fits, load, save
 from ..adapter.handrawer import HanDrawer
 from ..hand.model import HandModel, known_model
-from .bases import DTYPES, Base, load_base
-from .batches import CELL, Batch, BatchMaker, Loader
-from .buckets import Plan, Size, bucket_sizes
-from .cache import Cache, name_of
+from .ahead import Ahead
+from .bases import DTYPES, Base, checkpoint, load_base
+from .batches import Batch, BatchMaker, Loader
+from .buckets import Plan, bucket_sizes
+from .cache import Cache
 from .config import TrainConfig, make_config
 from .learner import Learner
 from .processes import Processes
+from .recorded import RecordedSteps
 from .records import Records
-from .sources import Source, Synthetic, open_source
+from .sources import Synthetic, held_out, open_source
 from .state import load_state, save_state
 from .steps import DiffusersDenoiser, Noised, run_step
 
@@ -39,6 +41,7 @@ ADAPTER_FILE = "handrawer.safetensors"
 STATE_FILE = "state.pt"
 # What a run that goes on must have in common with the one that was stopped.
 BINDING = ("base", "adapter", "data", "losses", "drop", "control", "seed", "precision", "timesteps")
+FREE_DATA = ("cache", "ahead")  # settings of the data that change nothing but rounding
 
 
 class TrainingStopped(FloatingPointError):
@@ -122,7 +125,7 @@ class AdapterTrainer:
         self.records = Records(self.out, self.processes.first)
         self.base = base or load_base(config.base, config.precision, self.device)
         if config.checkpointing:
-            self.base.unet.enable_gradient_checkpointing()
+            checkpoint(self.base.unet)
         self.adapter = self._adapter().to(self.device).train()
         self.control = self._control()
         parts: dict[str, torch.nn.Module] = {"adapter": self.adapter}
@@ -139,6 +142,11 @@ class AdapterTrainer:
         self.step = 0
         self.scores: dict[str, float] = {}
         self._open_data()
+        self.ahead = Ahead(self.make_batches, self._together(), config.steps * config.accumulate, self.device)
+        self.recorded: RecordedSteps | None = None
+        if config.graph and self.device.type == "cuda":
+            learning = [p for part in parts.values() for p in part.parameters()]
+            self.recorded = RecordedSteps(self.backward, learning, quiet=self.ahead.paused)
 
     # --- what there is
 
@@ -174,7 +182,7 @@ class AdapterTrainer:
         else:
             control = ControlNetModel.from_unet(self.base.unet)
         if self.config.checkpointing:
-            control.enable_gradient_checkpointing()
+            checkpoint(control)
         return control.float().to(self.device).train().requires_grad_(True)
 
     def _open_data(self) -> None:
@@ -258,7 +266,7 @@ class AdapterTrainer:
         for turn in range(config.accumulate):
             batch = self.batch(turn)
             batches.append(batch)
-            totals.append(self.forward(batch, lambda loss: self.learner.backward(loss / config.accumulate)))
+            totals.append((self.recorded or self.backward)(batch, self.noised(batch)))
         names = list(totals[0])
         mean = torch.stack([torch.stack([t[name] for t in totals]).mean() for name in names])
         shared = self.processes.mean(mean.detach().clone())
@@ -271,6 +279,13 @@ class AdapterTrainer:
         self.step += 1
         losses = dict(zip(names, shared.tolist(), strict=True))
         return {"loss": sum(losses.values()), **losses} | {f"norm_{name}": norm for name, norm in norms.items()}
+
+    def backward(self, batch: Batch, noised: Noised) -> dict[str, Tensor]:
+        """Forward and backward of a batch: its losses; the gradients are added to those that are there."""
+        return run_step(
+            self.denoiser, self.adapter, batch, noised, self.empty, self.config.losses,
+            DTYPES[self.config.precision], lambda loss: self.learner.backward(loss / self.config.accumulate),
+        )  # fmt: skip
 
     def noised(self, batch: Batch) -> Noised:
         chances = batch.chances
@@ -286,18 +301,35 @@ class AdapterTrainer:
 
     def batch(self, turn: int = 0) -> Batch:
         """This process's samples of the step that comes next; `turn` of `accumulate`."""
-        part = self._part(turn)
-        positions = [self.step * self.samples + slot for slot in range(part.start, part.stop)]
-        if self.synthetic is not None:
-            count = self.config.data.count
-            numbers = positions if count is None else [position % count for position in positions]
-            return self.maker.synthetic(self.synthetic, numbers, positions)
+        return self.ahead.take(self.step * self.config.accumulate + turn)
+
+    def _together(self) -> int:
+        if self.config.data.ahead is not None:
+            return self.config.data.ahead
+        return 0 if self.device.type == "cpu" else 4 if self.synthetic is not None else 1
+
+    def make_batches(self, numbers: list[int]) -> list[Batch]:
+        """This process's batches of some turns of the run, counted from its beginning."""
+        turns = [divmod(number, self.config.accumulate) for number in numbers]
+        if self.synthetic is None:
+            return [self._read(step, turn) for step, turn in turns]
+        positions = [position for step, turn in turns for position in self._positions(step, turn)]
+        count = self.config.data.count
+        drawn = positions if count is None else [position % count for position in positions]
+        return self.maker.synthetic(self.synthetic, drawn, positions).parts(self.config.batch)
+
+    def _read(self, step: int, turn: int) -> Batch:
         if self.loader is None:
             raise RuntimeError("There is no source of pictures.")
-        later = self.step + (turn + 1) // self.config.accumulate
+        later = step + (turn + 1) // self.config.accumulate
         following = [(later, self._part((turn + 1) % self.config.accumulate))]
-        size, cropped = self.loader.take(self.step, part, following)
-        return self.maker.pictures(cropped, size, positions)
+        size, cropped = self.loader.take(step, self._part(turn), following)
+        return self.maker.pictures(cropped, size, self._positions(step, turn))
+
+    def _positions(self, step: int, turn: int) -> list[int]:
+        """How many samples of the run come before each one of a batch."""
+        part = self._part(turn)
+        return [step * self.samples + slot for slot in range(part.start, part.stop)]
 
     def _part(self, turn: int) -> slice:
         """Which of a step's samples this process takes in a turn; random numbers follow the samples."""
@@ -335,7 +367,8 @@ class AdapterTrainer:
 
             if not hasattr(self, "_validation"):
                 self._validation = Validation.prepare(self)
-            self.scores = self._validation.run(self)
+            with self.ahead.paused():
+                self.scores = self._validation.run(self)
             self.records.numbers(self.step, self.scores, "validation")
         self.processes.wait()
         return self.scores
@@ -346,13 +379,14 @@ class AdapterTrainer:
         """What must stay the same when a run goes on."""
         values = dataclasses.asdict(self.config)
         fixed: dict[str, Any] = {key: values[key] for key in BINDING} | {"samples a step": self.samples}
-        fixed["data"] = {k: v for k, v in fixed["data"].items() if k != "cache"}
+        fixed["data"] = {k: v for k, v in fixed["data"].items() if k not in FREE_DATA}
         return fixed
 
     def save(self) -> None:
         """The state to go on from, and the adapter as it is now; a full disk is told and does not end the run."""
         if self.maker.cache is not None:
-            self.maker.cache.flush()
+            with self.ahead.paused():
+                self.maker.cache.flush()
         if self.processes.first:
             state = self.learner.state() | {"step": self.step, "binding": self.binding(), "scores": self.scores}
             last = self.step >= self.config.steps
@@ -431,24 +465,13 @@ class AdapterTrainer:
 
     def close(self) -> None:
         """End threads, log and process group."""
+        self.ahead.close()
         if self.loader is not None:
             self.loader.close()
         if self.config.checkpointing:
             self.base.unet.disable_gradient_checkpointing()
         self.records.close()
         self.processes.close()
-
-
-def held_out(source: Source, count: int) -> list[int]:
-    """`count` places, but at most a tenth, that follow from sizes and places alone, in the order of the places."""
-    count = min(count, max(1, len(source.sizes) // 10)) if len(source.sizes) > 1 else 0
-    order = sorted(range(len(source.sizes)), key=lambda place: name_of("held out", place, source.sizes[place]))
-    return sorted(order[:count])
-
-
-def latent_size(size: Size) -> tuple[int, int]:
-    """Rows and columns of latent cells of pictures of a size in pixels."""
-    return size[1] // CELL, size[0] // CELL
 
 
 def _hand_model(name: str) -> HandModel:

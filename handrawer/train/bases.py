@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .config import BaseConfig
 from .single_file import load_parts, load_vae, read_configs, read_weights
 from .text import FolderTokens, TextEncoders
 
+AT_ONCE = 2**20  # pixels that a GPU encodes together
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -61,12 +63,13 @@ class Base:
     @torch.no_grad()
     def moments(self, pictures: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in 0..1 to what latents are drawn from: [B, 8, h, w] mean and log variance (the mean
-        alone of a VAE without variance, [B, 4, h, w]); one by one, which bounds the memory. A GPU computes in bfloat16
-        where the base does."""
+        alone of a VAE without variance, [B, 4, h, w]); one by one, on a GPU as many as have `AT_ONCE` pixels, which
+        bounds the memory. A GPU computes in bfloat16 where the base does."""
         device, dtype = self.vae.device, self.vae.dtype
         short = device.type == "cuda" and self.unet.dtype == torch.bfloat16
         found = []
-        for picture in pictures.split(1):
+        at_once = max(1, AT_ONCE // pictures[0, 0].numel()) if device.type == "cuda" and len(pictures) else 1
+        for picture in pictures.split(at_once):
             with torch.autocast(device.type, torch.bfloat16, short):
                 encoded = self.vae.encode(picture.to(device, dtype) * 2 - 1)
             spread = getattr(encoded, "latent_dist", None)
@@ -87,6 +90,14 @@ class Base:
             return moments * factor
         mean, variance = moments.chunk(2, 1)
         return (mean + noise * (0.5 * variance.clamp(-30, 20)).exp()) * factor
+
+
+def checkpoint(network: Any) -> None:
+    """Gradient checkpointing of a network of diffusers. Nothing in it is random, so no generator's state is kept,
+    which a recorded step could not do."""
+    from torch.utils.checkpoint import checkpoint as again
+
+    network.enable_gradient_checkpointing(functools.partial(again, use_reentrant=False, preserve_rng_state=False))
 
 
 def noise_levels(scheduler: dict[str, Any]) -> tuple[Tensor, Tensor]:

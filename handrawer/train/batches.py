@@ -104,6 +104,28 @@ class Batch:
     chances: Chances
     depth: Tensor | None = None
 
+    def parts(self, size: int) -> list[Batch]:
+        """The samples in batches of `size`, each with its own hands."""
+        if len(self.names) == size:
+            return [self]
+        places = self.inputs.picture.tolist()
+        return [self._part(slice(i, i + size), places) for i in range(0, len(self.names), size)]
+
+    def _part(self, rows: slice, places: list[int]) -> Batch:
+        own = [k for k, place in enumerate(places) if rows.start <= place < rows.stop]
+        together = own == list(range(own[0], own[-1] + 1)) if own else True  # then no index is brought to the device
+        index = slice(own[0], own[-1] + 1) if own and together else torch.tensor(own, device=self.mask.device).long()
+        hands = self.inputs.hand(index)
+        chances = Chances(*(getattr(self.chances, field.name)[rows] for field in dataclasses.fields(Chances)))
+        return Batch(
+            self.names[rows], self.captions[rows], self.moments[rows], self.text.rows(rows),
+            dataclasses.replace(
+                hands, picture=hands.picture - rows.start, sizes=hands.sizes[rows],
+                alone=len({places[k] for k in own}) == len(own),
+            ),
+            self.mask[rows], chances, None if self.depth is None else self.depth[rows],
+        )  # fmt: skip
+
     def save(self, path: Path) -> None:
         """Everything of the batch as safetensors, for a look at what went wrong."""
         import json

@@ -64,6 +64,9 @@ class DataConfig:
         caption: for pictures without one.
         cache: a folder for latents and text features, which are then made once; or None. Not for synthetic pictures.
         no_hands: whether pictures without a hand are used as well.
+        ahead: so many batches are made at once, in a thread beside the steps that run; 0: each when it is needed.
+            None: 4 for synthetic pictures and 1 for others on a GPU, 0 on the CPU. Pictures of the generator that are
+            drawn together differ from those drawn alone by rounding, nothing else depends on it.
     """
 
     kind: str = "synthetic"
@@ -75,6 +78,7 @@ class DataConfig:
     caption: str = "a photo of a hand"
     cache: str | None = None
     no_hands: bool = False
+    ahead: int | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ class TrainConfig:
         checkpointing: gradient checkpointing of the UNet (and of the ControlNet): less memory, about a third slower.
         timesteps: "uniform", or "cubic", which draws noisy ones more often (Mou et al. 2023, arXiv 2302.08453).
         device: "auto", "cpu", "cuda", ...; several processes each take their own GPU.
+        graph: on a GPU, whether a step is recorded once for each shape of batch and replayed (see `recorded.py`).
         log_every, save_every: steps between lines of the log, and between states to go on from.
     """
 
@@ -196,6 +201,7 @@ class TrainConfig:
     checkpointing: bool = False
     timesteps: str = "uniform"
     device: str = "auto"
+    graph: bool = True
     log_every: int = 10
     save_every: int = 500
 
@@ -227,6 +233,8 @@ def _problems(c: TrainConfig) -> typing.Iterator[str]:
         yield f"'data.kind' is '{c.data.kind}', but no 'data.path' says where the data lie."
     if c.data.count is not None and c.data.count < 1:
         yield f"'data.count' is {c.data.count}: give at least 1, or null for no end."
+    if c.data.ahead is not None and c.data.ahead < 0:
+        yield f"'data.ahead' is {c.data.ahead}: give 0 or more, or null."
     if c.drop.hand >= 1 and c.control is None:
         yield "'drop.hand' is 1: no sample would have a hand, and nothing would be learned."
     if not 0 <= c.optimiser.ema < 1:

@@ -22,6 +22,7 @@ from ..mini.random_table import uniforms
 from ..mini.scene import Scene, draw_scenes, scene_hands
 from ..render.pictures import load_picture
 from .buckets import Size
+from .cache import name_of
 from .config import DataConfig
 from .data import KEEP, hand_mask, scene_inputs
 
@@ -65,6 +66,13 @@ def open_source(config: DataConfig, out: Path, progress: Callable[[str], None] =
     if config.kind == "shards":
         return ShardSource(path, config)
     return FolderSource(path, config, out, progress)
+
+
+def held_out(source: Source, count: int) -> list[int]:
+    """`count` places, but at most a tenth, that follow from sizes and places alone, in the order of the places."""
+    count = min(count, max(1, len(source.sizes) // 10)) if len(source.sizes) > 1 else 0
+    order = sorted(range(len(source.sizes)), key=lambda place: name_of("held out", place, source.sizes[place]))
+    return sorted(order[:count])
 
 
 class ShardSource:

@@ -79,6 +79,7 @@ class DiffusersDenoiser:
     def __init__(self, base: Base, precision: str, control: Any = None, scale: float = 1.0) -> None:
         self.base, self.dtype = base, DTYPES[precision]
         self.control, self.scale = control, scale
+        self._sizes: dict[tuple[int, int], Tensor] = {}
 
     @property
     def kind(self) -> str:
@@ -108,8 +109,10 @@ class DiffusersDenoiser:
             return None
         # As the canvas tells it where nothing is set: a picture of this size, not cropped.
         height, width = (8 * side for side in noisy.shape[-2:])
-        ids = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=self.dtype)
-        return {"text_embeds": text.pooled.to(self.dtype), "time_ids": ids.expand(len(noisy), 6)}
+        if (height, width) not in self._sizes:  # kept: numbers cannot be brought to a GPU while a step is recorded
+            ids = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=self.dtype)
+            self._sizes[height, width] = ids
+        return {"text_embeds": text.pooled.to(self.dtype), "time_ids": self._sizes[height, width].expand(len(noisy), 6)}
 
 
 @contextmanager
