@@ -10,7 +10,7 @@ from torch import Tensor
 from ..hand.transform import Transform
 
 
-def transform_picture(pictures: Tensor, transform: Transform, background: float = 0.0) -> Tensor:
+def transform_picture(pictures: Tensor, transform: Transform, background: float | None = 0.0) -> Tensor:
     """Pictures moved as their hands are: [B, H, W, C] -> [B, target height, target width, C], float32.
 
     Crops, pads, flips and quarter turns by whole pixels copy pixels, bit for bit. Else pixels are averaged where the
@@ -18,7 +18,7 @@ def transform_picture(pictures: Tensor, transform: Transform, background: float 
 
     Args:
         pictures: of the transform's source size; masks may come as [B, H, W, 1].
-        background: where the old pictures do not reach.
+        background: where the old pictures do not reach; None: the nearest pixel of their edge.
 
     Raises:
         ValueError: pictures of another size.
@@ -35,7 +35,7 @@ def transform_picture(pictures: Tensor, transform: Transform, background: float 
     return _sampled(pictures, transform, background)
 
 
-def _copied(pictures: Tensor, transform: Transform, background: float) -> Tensor:
+def _copied(pictures: Tensor, transform: Transform, background: float | None) -> Tensor:
     moved = pictures.flip(2) if transform.mirrored else pictures
     turns = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)].index((transform.cosine, transform.sine))
     moved = torch.rot90(moved, turns, dims=(2, 1))  # clockwise
@@ -43,6 +43,10 @@ def _copied(pictures: Tensor, transform: Transform, background: float) -> Tensor
     width, height = transform.source_width, transform.source_height
     corners = transform.pixels(torch.tensor([[0, 0], [width, 0], [0, height], [width, height]]))
     left, top = (round(value) for value in corners.amin(dim=0).tolist())
+    if background is None:
+        rows = (torch.arange(transform.target_height) - top).clamp(0, moved.shape[1] - 1)
+        columns = (torch.arange(transform.target_width) - left).clamp(0, moved.shape[2] - 1)
+        return moved[:, rows.to(moved.device)][:, :, columns.to(moved.device)]
     size = (len(pictures), transform.target_height, transform.target_width, pictures.shape[-1])
     page = pictures.new_full(size, background)
     here, there = [], []
@@ -54,7 +58,7 @@ def _copied(pictures: Tensor, transform: Transform, background: float) -> Tensor
     return page
 
 
-def _sampled(pictures: Tensor, transform: Transform, background: float) -> Tensor:
+def _sampled(pictures: Tensor, transform: Transform, background: float | None) -> Tensor:
     device = pictures.device
     pixels = rearrange(pictures, "b h w c -> b c h w")
     if transform.scale < 1:  # sampling alone would drop the pixels that shrinking merges
@@ -69,4 +73,6 @@ def _sampled(pictures: Tensor, transform: Transform, background: float) -> Tenso
     inside = (grid.abs() <= 1 + 1e-9).all(dim=-1)
     grid = grid.to(device, torch.float32).expand(len(pixels), -1, -1, -1)
     moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    return rearrange(torch.where(inside.to(device), moved, background), "b c h w -> b h w c")
+    if background is not None:
+        moved = torch.where(inside.to(device), moved, background)
+    return rearrange(moved, "b c h w -> b h w c")

@@ -91,8 +91,15 @@ def _square(hand: Hand, frame: Frame, margin: float) -> tuple[int, int, int]:
 
 
 def crops(pictures: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """[P, size, size, 3] what the pieces show; pictures beyond the last start again at the first."""
-    return torch.cat([transform_picture(pictures[[p.picture % len(pictures)]], p.move) for p in pieces])
+    """[P, size, size, 3] what the pieces show; pictures beyond the last start again at the first.
+
+    Beyond a picture its edge goes on: black there would be seen by whoever draws the crop anew, and bleed into it.
+    """
+    return torch.cat([_cut(pictures[[p.picture % len(pictures)]], p) for p in pieces])
+
+
+def _cut(picture: Tensor, piece: Piece) -> Tensor:
+    return transform_picture(picture, piece.move, background=None)
 
 
 def stitch(
@@ -126,7 +133,7 @@ def stitch(
         place = piece.picture % len(found)
         if match_colours:
             at_crop = transform_picture(new, resized)[0]
-            gain, shift = _colours(at_crop, transform_picture(found[[place]].cpu(), piece.move)[0], mask)
+            gain, shift = _colours(at_crop, _cut(found[[place]].cpu(), piece)[0], mask)
             new = (new * gain + shift).clamp(0, 1)
         back = resized.then(piece.move.inverse())
         there = transform_picture(new, back)[0]

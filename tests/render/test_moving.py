@@ -47,6 +47,15 @@ def test_copies_and_samples_agree(quarters, mirrored, x, y):
     assert torch.allclose(copied, moving._sampled(PICTURE, whole, 0.0), atol=1e-5)
 
 
+def test_without_a_background_the_edge_goes_on():
+    padded = transform.pad(30, 20, 3, 2, 4, 5)
+    expected = torch.nn.functional.pad(PICTURE.permute(0, 3, 1, 2), (3, 4, 2, 5), mode="replicate").permute(0, 2, 3, 1)
+    assert torch.equal(transform_picture(PICTURE, padded, background=None), expected)
+    larger = transform_picture(PICTURE, padded.then(transform.resize(37, 27, 74, 54)), background=None)
+    assert torch.allclose(larger[:, :4, 6:66], larger[:, 4:5, 6:66].expand(-1, 4, -1, -1)), "rows above are the first"
+    assert torch.allclose(larger[:, 4:44, :6], larger[:, 4:44, 6:7].expand(-1, -1, 6, -1))
+
+
 def test_masks_and_sizes():
     assert transform_picture(torch.ones(1, 20, 30, 1), transform.rotate(30, 20, 90)).shape == (1, 30, 20, 1)
     with pytest.raises(ValueError, match="30 x 20 pixels, these have 20 x 30"):
