@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import platform
@@ -39,7 +40,7 @@ from ..hand.hands import Hands
 from ..hand.model import HandModel, load_open_hand
 from ..mini.captions import Caption
 from ..mini.control import read_control
-from ..mini.picture import draw_pictures, make_skin
+from ..mini.picture import Skin, draw_pictures, make_skin
 from ..mini.pipeline import MiniPipeline, load_mini
 from ..mini.scene import draw_scenes, scene_hands
 from ..render.pictures import save_picture, sheet
@@ -88,12 +89,20 @@ class Poses:
         return [caption.text() for caption in self.captions]
 
 
+@functools.lru_cache(maxsize=2)
+def _drawn_with(model: HandModel, device: str) -> tuple[HandModel, Skin]:
+    """The hand and its skin on a device: the skin takes seconds to make."""
+    there = model.to(device)
+    return there, make_skin(there)
+
+
 def held_out(first: int, count: int, model: HandModel, device: torch.device | str = "cpu") -> Poses:
     """The held-out samples first .. first + count - 1, on the CPU; `device` draws their pictures."""
     index = torch.arange(first, first + count)
-    scene, there = draw_scenes(HELD_OUT_SEED, index, model), model.to(device)
+    there, skin = _drawn_with(model, str(device))
+    scene = draw_scenes(HELD_OUT_SEED, index, model)
     drawn = scene if there is model else draw_scenes(HELD_OUT_SEED, index.to(device), there)
-    truth = draw_pictures(drawn, there, make_skin(there), seed=HELD_OUT_SEED).permute(0, 2, 3, 1).cpu()
+    truth = draw_pictures(drawn, there, skin, seed=HELD_OUT_SEED).permute(0, 2, 3, 1).cpu()
     hands = scene_hands(scene, model)
     wanted = [
         Wanted(mediapipe_points_2d(hand, 256, 256), hand_box(hand, 256, 256), hand.side)
