@@ -116,7 +116,7 @@ def kill_three_times(source: Path, out: Path, workers: int, seed: int = 3) -> li
     moments = []
     for _ in range(3):
         process = subprocess.Popen(command(source, cut, workers, *part), cwd=ROOT, start_new_session=True)
-        moment = chance.uniform(0.25, 0.55) * seconds
+        moment = chance.uniform(0.15, 0.33) * seconds
         try:
             code = process.wait(timeout=moment)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ Detectors miss fists and hands from the edge; whoever drops what is doubtful dro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,13 @@ from ..hand.skinning import axis_angle_to_matrix
 from .gesture_labels import NO_GESTURE, pattern_of, phrase_of, plain
 from .items import Item, SourceHand
 from .relabel import Found, Relabelled
+from .soundness import rule
 
 REASONS = {
     "box": "a box of the source does not lie around a hand",
     "gesture": "the gesture's name does not suit the fingers",
     "side": "the source says left, the hand looks right, or the other way round",
-    "fit": "no possible hand explains what the detector sees",
+    "fit": "the hand does not look like one that is possible",
     "hand_not_found": "no hand was found where one should be",
     "annotation": "the source's words on the picture are damaged in part",
 }
@@ -102,10 +104,15 @@ def _side(place: int, found: Found, source: SourceHand | None) -> list[Flag]:
 
 
 def _fit(place: int, found: Found) -> list[Flag]:
-    if found.residual <= WORST_FIT:
-        return []
-    text = f"The fitted hand misses what is seen by {100 * found.residual:.1f} % of its size."
-    return [Flag("fit", text, place)]
+    """Landmarks that no possible hand explains; and hands that look malformed, whatever the landmarks say."""
+    if found.residual > WORST_FIT:
+        text = f"The fitted hand misses what is seen by {100 * found.residual:.1f} % of its size."
+        return [Flag("fit", text, place)]
+    if found.soundness is not None and found.soundness < rule().least:
+        share = 100 / (1 + math.exp(-found.soundness))
+        text = f"The hand looks malformed: of hands that look like this {share:.0f} % are sound, where half of all are."
+        return [Flag("fit", text, place)]
+    return []
 
 
 def view_of(hand: Hand) -> str:

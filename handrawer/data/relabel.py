@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..hand.boxes import box_area
 from ..hand.hands import Frame, Hand
 from ..hand.model import load_open_hand
 from .items import Item, SourceHand
+from .soundness import soundness
 
 SEARCHES = ("fast", "balanced", "thorough")
 AROUND = 0.15  # share of the longer side by which a hand's flesh reaches beyond its joints
@@ -35,6 +36,8 @@ class Found:
     """Place in `Item.hands` of what the source says about it."""
     overlap: float = 0.0
     """Intersection over union of the source's box and the hand's."""
+    soundness: float | None = None
+    """Log odds that the hand is a sound one, see `soundness`; None where the detector did not see it."""
 
     @property
     def residual(self) -> float:
@@ -83,9 +86,17 @@ def relabel(picture: Tensor, item: Item, search: str = "fast") -> Relabelled:
         else:
             hand, how = looked
             found.append(Found(hand, how, place, _overlap(hand, source, width, height)))
+    found = _judged(picture, found)
     found.sort(key=lambda one: -float(box_area(one.hand.box)))
     note = frame.note if not found else ""
     return Relabelled(Frame(width, height, tuple(one.hand for one in found), note), tuple(found), tuple(missing))
+
+
+def _judged(picture: Tensor, found: list[Found]) -> list[Found]:
+    """With the soundness of the hands that were seen; a hand that the source's landmarks mark shows nothing."""
+    seen = [one for one in found if one.how != "landmarks"]
+    odds = dict(zip(map(id, seen), soundness(picture, [one.hand for one in seen]), strict=True))
+    return [replace(one, soundness=odds.get(id(one))) for one in found]
 
 
 def flesh_box(hand: Hand, width: int, height: int) -> Tensor:

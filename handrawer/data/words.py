@@ -38,6 +38,7 @@ def describe(item: Item, relabelled: Relabelled, flags: list[Flag]) -> dict[str,
             "gesture": named or pose_phrase(hand),
             "box": [round(v, 6) for v in hand.box.tolist()], "confidence": round(hand.confidence, 4),
             "found": found.how, "residual": round(found.residual, 5), "unsure": hand.unsure,
+            "soundness": None if found.soundness is None else round(found.soundness, 3),
         })  # fmt: skip
     parts = ([item.caption] if item.caption else []) + _parts(hands)
     return {"caption": ", ".join(parts), "parts": parts, "hands": hands}
