@@ -1,9 +1,11 @@
-"""What finding hands costs: `python -m benchmarks.estimate`, from the repository.
+"""What finding hands costs: `python benchmarks/estimate.py`.
 
 The unit is one pass of the mediapipe package over a 512 x 512 picture of one hand (`LandmarkDetector` in its plain mode
 with that backend). All rows run in the same process, in turn, so that a busy machine slows all alike; a row's time is
-the processor time of the whole process, its least over the rounds, and the wall clock's least stands beside it. The
-multiples compare between machines, the times do not. Without mediapipe the unit is the level `fast` on the processor.
+the processor time of the whole process, its least over the rounds, and the wall clock's least stands beside it. Each
+level estimates the hands of a picture with none, with one and with four, from pixels to meshes; below the table stands
+what a picture costs before any hand is found in it, and what each hand adds. The multiples compare between machines,
+the times do not. Without mediapipe the unit is the level `fast` on the processor.
 
 --device cuda      runs the torch networks there; the multiples are then of the wall clock
 """
@@ -13,23 +15,30 @@ from __future__ import annotations
 import argparse
 import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
+from pathlib import Path
 
-import torch
-from torch import Tensor
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
 
-from handrawer.estimate.estimate import estimate_hands
-from handrawer.estimate.find import THOROUGHNESS
-from handrawer.estimate.landmarks import LandmarkDetector
-from handrawer.estimate.networks import HAND_SIDE, PALM_SIDE, hand_network, palm_network
-from handrawer.hand.model import load_open_hand
-from handrawer.mini.picture import draw_pictures, make_skin
-from handrawer.mini.scene import draw_scenes
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from handrawer.estimate.estimate import estimate_hands  # noqa: E402
+from handrawer.estimate.find import THOROUGHNESS  # noqa: E402
+from handrawer.estimate.landmarks import LandmarkDetector  # noqa: E402
+from handrawer.estimate.networks import HAND_SIDE, PALM_SIDE, hand_network, palm_network  # noqa: E402
+from handrawer.hand.model import load_open_hand  # noqa: E402
+from handrawer.mini.picture import draw_pictures, make_skin  # noqa: E402
+from handrawer.mini.scene import draw_scenes  # noqa: E402
 
 SIZE = 512
+FOUR = 4  # hands in the fullest picture
 ROUNDS = {"thorough": 2}  # where a row takes seconds, so many rounds must do
 
 
@@ -62,9 +71,19 @@ def main() -> None:
     for name, (processor, wall) in least.items():
         cells = f"{1e3 * processor:.1f} | {processor / unit[0]:.2f} | {1e3 * wall:.1f} | {wall / unit[1]:.2f}"
         print(f"| {name} | {cells} |")
+    print("\n| level | a picture without a hand | each hand more |\n| --- | --- | --- |")
+    column = 0 if options.device == "cpu" else 1
+    for level in THOROUGHNESS:
+        empty, full = (1e3 * least[row(level, hands)][column] for hands in (0, FOUR))
+        print(f"| {level} | {empty:.0f} ms | {(full - empty) / FOUR:.0f} ms |")
     print(f"\nMemory of the process at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     if options.device != "cpu":
         print(f"Memory of the GPU at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
+
+
+def row(level: str, hands: int) -> str:
+    """The name of a row."""
+    return f"{level}, {2 * SIZE} x {2 * SIZE}, {hands} hands, with the fit"
 
 
 def mediapipe() -> str:
@@ -78,8 +97,10 @@ def mediapipe() -> str:
 def tasks(device: str) -> dict[str, Callable[[], object]]:
     """What is timed, by name; the unit comes first."""
     one = picture_of_one()
-    four = torch.cat([torch.cat([one, one.flip(1)], dim=1)] * 2, dim=0)  # [1024, 1024, 3]
-    nothing = torch.full((SIZE, SIZE, 3), 0.5) + 0.1 * torch.linspace(-1, 1, SIZE)[:, None]
+    four = torch.cat([torch.cat([one, one.flip(1)], dim=1)] * 2, dim=0)
+    nothing = torch.full((2 * SIZE, 2 * SIZE, 3), 0.5) + 0.1 * torch.linspace(-1, 1, 2 * SIZE)[:, None, None]
+    alone = nothing.clone()
+    alone[:SIZE, :SIZE] = one
     crop = one.permute(2, 0, 1)[None].to(device)
     rows: dict[str, Callable[[], object]] = {}
     if mediapipe() != "not installed":
@@ -87,16 +108,12 @@ def tasks(device: str) -> dict[str, Callable[[], object]]:
         rows["one landmark pass of MediaPipe, 512 x 512, one hand"] = lambda: package(one)
     else:
         plain = LandmarkDetector(20)
-        rows["fast on the processor, one hand"] = lambda: plain(one)
-    shown = {"no hand": nothing, "one hand": one, "four hands, 1024 x 1024": four}
+        rows["fast on the processor, 512 x 512, one hand"] = lambda: plain(one)
     for level in THOROUGHNESS:
-        detector = LandmarkDetector(20, thoroughness=level, device=device)
-        for name, picture in shown.items():
-            rows[f"{level}, {name}"] = lambda detector=detector, picture=picture: detector(picture)
-    for level in THOROUGHNESS[:2]:
-        rows[f"Estimate Hands, {level}, one hand, with the fit"] = lambda level=level: estimate_hands(
-            one[None], thoroughness=level, device=device
-        )
+        for hands, picture in ((0, nothing), (1, alone), (FOUR, four)):
+            rows[row(level, hands)] = lambda level=level, picture=picture: estimate_hands(
+                picture[None], max_hands=20, thoroughness=level, device=device
+            )
     for name, network, side in (("palm", palm_network, PALM_SIDE), ("landmark", hand_network, HAND_SIDE)):
         for batch in (1, 16):
             seen = torch.nn.functional.interpolate(crop, size=(side, side)).expand(batch, 3, side, side).contiguous()

@@ -1,4 +1,4 @@
-"""What the fit costs beside the detector: `python -m benchmarks.fit`, from the repository.
+"""What the fit costs beside the detector: `python benchmarks/fit.py`.
 
 The unit is one landmark pass of MediaPipe: `LandmarkDetector` in its plain mode, with the mediapipe package, on a 512 x
 512 picture of one hand. A fit is `fit_hands`, from landmarks to finished hands with meshes. All rows run in the same
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +20,20 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-import torch
-from torch import Tensor
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
 
-from handrawer.estimate.doubt import fit_judged
-from handrawer.estimate.fit import MEDIAPIPE, fit_hands
-from handrawer.estimate.landmarks import LandmarkDetector
-from handrawer.evaluate.known_hands import HEIGHT, WIDTH, Known, random_hands
-from handrawer.hand.model import load_open_hand
-from handrawer.mini.picture import draw_pictures, make_skin
-from handrawer.mini.scene import draw_scenes
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from handrawer.estimate.doubt import fit_judged  # noqa: E402
+from handrawer.estimate.fit import MEDIAPIPE, fit_hands  # noqa: E402
+from handrawer.estimate.landmarks import LandmarkDetector  # noqa: E402
+from handrawer.evaluate.known_hands import HEIGHT, WIDTH, Known, random_hands  # noqa: E402
+from handrawer.hand.model import load_open_hand  # noqa: E402
+from handrawer.mini.picture import draw_pictures, make_skin  # noqa: E402
+from handrawer.mini.scene import draw_scenes  # noqa: E402
 
 HANDS = 64
 NOISE = 0.02  # share of the hand's size, as on detected landmarks

@@ -1,4 +1,4 @@
-"""How long pictures of hands take, and how much memory: `python -m benchmarks.render`, from the repository.
+"""How long pictures of hands take, and how much memory: `python benchmarks/render.py`.
 
 Every row is timed in the same run, the rows taken in turn so that a busy machine slows all alike. Times are medians of
 the wall clock and, on the CPU, of the processor time of all threads; they are also given as multiples of the first
@@ -28,22 +28,26 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-from torch import Tensor
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
 
-from handrawer.hand.camera import crop_around
-from handrawer.hand.hands import Frame, Hands, hand_from_gesture
-from handrawer.render.drawing import window
-from handrawer.render.hand_masks import hand_masks
-from handrawer.render.maps import LAYERS, render_layers
-from handrawer.render.overlay import draw_overlay
-from handrawer.render.pictures import load_picture, place_picture
-from handrawer.render.scene import build_scene
-from handrawer.render.skeleton import draw_skeleton
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from handrawer.hand.camera import crop_around  # noqa: E402
+from handrawer.hand.hands import Frame, Hands, hand_from_gesture  # noqa: E402
+from handrawer.render.drawing import window  # noqa: E402
+from handrawer.render.hand_masks import hand_masks  # noqa: E402
+from handrawer.render.maps import LAYERS, render_layers  # noqa: E402
+from handrawer.render.overlay import draw_overlay  # noqa: E402
+from handrawer.render.pictures import load_picture, place_picture  # noqa: E402
+from handrawer.render.scene import build_scene  # noqa: E402
+from handrawer.render.skeleton import draw_skeleton  # noqa: E402
 
 GESTURES = ("open", "fist", "peace", "ok", "point", "relaxed", "rock", "three", "thumbs_up", "call")
 PICTURES = ("depth", "normals", "parts", "mask")
-EXAMPLE = Path(__file__).parents[1] / "handrawer" / "examples" / "hands.png"
+EXAMPLE = ROOT / "handrawer" / "examples" / "hands.png"
 
 
 def one_hand(size: int) -> Frame:
@@ -241,7 +245,7 @@ def main() -> None:
         print(header(options.device) + f"\n\n{'MiB':70s}{'pictures':>10s}{'at most':>10s}", flush=True)
         for name in SCENES:
             arguments = ["--memory", name, "--device", options.device, "--threads", str(options.threads)]
-            subprocess.run([sys.executable, "-m", "benchmarks.render", *arguments], check=True)
+            subprocess.run([sys.executable, "-m", "benchmarks.render", *arguments], check=True, cwd=ROOT)
         return
     if options.memory:
         memory(options.memory, options.device)

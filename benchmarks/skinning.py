@@ -1,4 +1,4 @@
-"""How long posing takes beside smplx: `python -m benchmarks.skinning`, from the repository.
+"""How long posing takes beside smplx: `python benchmarks/skinning.py`.
 
 Both pose the same model with the same parameters: a file in MANO's format that the tests make, since the real one may
 not be passed on (its 778 vertices, 16 joints, 10 shapes and 135 pose correctives are the real one's numbers, so the
@@ -15,19 +15,24 @@ import io
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from torch import Tensor
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(ROOT)  # started as a file: find the repository's packages, not this folder's files
 
-from handrawer.hand.mano import ManoFile, from_mano, mano_model
-from handrawer.hand.mano_files import read_mano
-from handrawer.hand.skinning import axis_angle_to_matrix, pose_hand
-from tests.hand.mano_like import mano_arrays, write_npz
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from handrawer.hand.mano import ManoFile, from_mano, mano_model  # noqa: E402
+from handrawer.hand.mano_files import read_mano  # noqa: E402
+from handrawer.hand.skinning import axis_angle_to_matrix, pose_hand  # noqa: E402
+from tests.hand.mano_like import mano_arrays, write_npz  # noqa: E402
 
 BATCHES = (1, 64, 512)
 ROUNDS = {1: 400, 64: 80, 512: 20}
