@@ -17,7 +17,7 @@ from benchmarks.ablation.poses import Poses, noise_of
 from benchmarks.ablation.run import drawing
 from benchmarks.ablation.sampling import draw, encode
 from benchmarks.ablation.training import Recipe, Stack
-from benchmarks.ablation.variants import AdapterGuide, make_adapter
+from benchmarks.ablation.variants import AdapterGuide, learned_parameters, make_adapter
 from benchmarks.ablation.workshop import Workshop
 from handrawer.adapter.handrawer import HanDrawer
 from handrawer.adapter.inputs import join_inputs
@@ -123,8 +123,45 @@ def measure(latents: Tensor, scene: GripperScene, probe: Probe, model: HandModel
     }
 
 
-def machine_part(shop: Workshop) -> None:
-    """Draw the set, train the adapter, draw held-out poses, read what was drawn."""
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How an adapter is told of the gripper: `options` and `changes` as in ablation.variants, its learning rate."""
+
+    title: str
+    rate: float
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+# Box only has the parameters of the other, as in the ablation; without geometry to hold on to it wants a lower rate.
+WAYS = {
+    "adapter": Way("the gripper's mesh and geometry", 4e-3),
+    "box": Way("box only", 1e-3, {"tokens": "none", "geometry": False}, {"mlp_ratio": 3.25}),
+}
+
+
+def train_way(shop: Workshop, way: Way, gripper: HandModel, samples: Samples, seconds: float) -> Stack:
+    """Copies of a new adapter, trained for so many seconds, of which the first step, which is recorded, is none."""
+    config, base = shop.config, shop.base
+
+    def build() -> AdapterGuide:
+        adapter = make_adapter(HanDrawer, base.description, gripper, CLUSTERS, **way.changes)
+        return AdapterGuide(adapter, **way.options)
+
+    rates = (way.rate,) * len(COPIES)
+    recipe = Recipe(COPIES, rates, config.batch, 10**9, config.warmup, drop_text=config.drop_text)
+    stack = Stack(base, build, recipe)
+    per_step = stack.seconds_per_step(samples, 4)
+    stack.recipe = dataclasses.replace(recipe, steps=stack.step + max(10, int(seconds / per_step)))
+    return stack
+
+
+def machine_part(shop: Workshop, reserve: float | None = None) -> None:
+    """Draw the set, train the adapter and one that knows the box alone, draw held-out poses, read what was drawn.
+
+    reserve: seconds of the call that are kept for drawing and reading; training takes the others. None: it takes
+        `machine_seconds`.
+    """
     config, base = shop.config, shop.base
     chunk = 128 if base.device.type == "cuda" else 8
     gripper = make_gripper()
@@ -137,26 +174,30 @@ def machine_part(shop: Workshop) -> None:
     truth = encode(base, draw_pictures(scene, model))
     assert samples.drawn is not None
     probe = fit_probe(samples.latents.float(), samples.drawn.mask.float())
-    per_step = shop.results.get("seconds_per_step", {}).get("adapter", 0.5)
-    steps = max(2, int(config.machine_seconds / per_step))
-    rate = shop.results.get("rates", {}).get("adapter", 2e-3)
-    recipe = Recipe(COPIES, (rate,) * len(COPIES), config.batch, steps, config.warmup, drop_text=config.drop_text)
-
-    def build() -> AdapterGuide:
-        return AdapterGuide(make_adapter(HanDrawer, base.description, gripper, CLUSTERS))
-
-    stack = Stack(base, build, recipe)
-    curve = stack.train(samples)
     tokens = tokenize(base.pipe.tokenizer, scene.prompts()).to(base.device)
     poses = Poses(tokens, scene_inputs(scene, model), noise_of(range(len(index))).to(base.device))
-    found: dict[str, Any] = {"ceiling": measure(truth, scene, probe, model)}
-    shop.show("machine.ceiling", truth, judged=False)
-    for seed, guide in zip(COPIES, stack.guides, strict=True):
-        latents = draw(base, guide.eval(), poses, **drawing(config))  # pyright: ignore[reportArgumentType]
-        shop.show(f"machine.{seed}", latents, judged=False)
-        found[str(seed)] = measure(latents, scene, probe, model)
-    latents = draw(base, None, poses, **drawing(config))
-    shop.show("machine.text", latents, judged=False)
-    found["text"] = measure(latents, scene, probe, model)
+    found: dict[str, Any] = {}
+
+    def judge(name: str, latents: Tensor) -> None:
+        shop.show(f"machine.{name}", latents, judged=False)
+        found[name] = measure(latents, scene, probe, model)
+        log.info("%s: overlap %.3f", name, torch.tensor(found[name]["overlap"]).mean())
+
+    judge("ceiling", truth)
+    judge("text", draw(base, None, poses, **drawing(config)))
+    trained: dict[str, Any] = {}
+    for place, (name, way) in enumerate(WAYS.items()):
+        whole = config.machine_seconds if reserve is None else shop.left() - reserve
+        # What is left is shared by the ways that are still to be trained.
+        seconds = whole / 2 if reserve is None else whole / (len(WAYS) - place)
+        stack = train_way(shop, way, gripper, samples, seconds)
+        curve = stack.train(samples)
+        del stack.gradients
+        trained[name] = {"title": way.title, "steps": stack.step, "rate": way.rate, "curve": curve,
+                         "parameters": learned_parameters(stack.guides[0])}  # fmt: skip
+        for seed, guide in zip(COPIES, stack.copies(), strict=True):
+            judge(f"{name}.{seed}", draw(base, guide.eval(), poses, **drawing(config)))
+        del stack
+        shop.tidy()
     explained = float(probe.share[0])
-    shop.note(machine_part={"steps": steps, "rate": rate, "curve": curve, "explained": explained, "found": found})
+    shop.note(machine_part={"batch": config.batch, "trained": trained, "explained": explained, "found": found})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,17 +135,23 @@ class Distiller:
         given = (torch.arange(self.size, device=self.base.device) >= WITHOUT_HAND * self.size).float()
         return {block: value * given[:, None, None, None] for block, value in maps.items()}
 
-    def train(self, samples: Samples, seconds: float) -> tuple[int, list[float]]:
-        """Train for so long; the steps that were done, and the loss in tenths of them."""
-        began, losses = time.monotonic(), []
-        while (progress := (time.monotonic() - began) / seconds) < 1:
+    def train(self, samples: Samples, budget: Callable[[], float]) -> tuple[int, list[float]]:
+        """Train for so many seconds; the steps that were done, and the loss in tenths of them.
+
+        budget: asked after the first step, which is recorded, and from whose end the seconds count.
+        """
+        began, seconds, losses, progress = time.monotonic(), 1.0, [], 0.0
+        while progress < 1:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.rate, len(losses), progress, 20)
             losses.append(self._try(self.batch(samples, len(losses)), not losses)["loss"].clone())
             self.optimizer.step()
             self.average.update(self.change, len(losses))
-            if len(losses) % 25 == 0:
+            if len(losses) % 25 in (0, 1):
                 losses[-1].item()  # waits for the GPU, so that the clock is true
+            if len(losses) == 1:
+                began, seconds = time.monotonic(), max(0.1, budget())
+            progress = (time.monotonic() - began) / seconds
         values = torch.stack(losses)
         if not bool(torch.isfinite(values).all()):
             raise FloatingPointError("The distillation diverged.")
@@ -177,28 +184,56 @@ class _Denoise(nn.Module):
         return denoise(self.unet, noisy, time_, text, sites)
 
 
-def distill(shop: Workshop) -> None:
-    """Train the student, draw the held-out poses with it and with the base at the same number of steps."""
+def distill(shop: Workshop, reserve: float | None = None) -> None:
+    """Train the student, draw the held-out poses with it and with the base in as many steps.
+
+    reserve: seconds of the call that are kept for drawing; training takes the others. None: it takes
+        `distill_seconds`.
+    """
     from safetensors.torch import save_file
 
     config, base, guide = shop.config, shop.base, shop.guides["shipped"]
+    began = time.time()
     worker = Distiller(base, guide, config.distill_batch, config.rank, config.distill_rate, config.guidance)
-    seconds = config.distill_seconds
-    steps, curve = worker.train(shop.samples, seconds)
+    steps, curve = worker.train(
+        shop.samples, lambda: config.distill_seconds if reserve is None else shop.left() - reserve
+    )
+    took = time.time() - began
     del worker.gradients
+    shop.tidy()
     worker.average.into(worker.change)
     student = worker.change.merged(base.pipe.unet, base.dtype)
     tensors = worker.change.tensors()
     save_file(tensors, shop.out / "four_steps.safetensors", metadata={"rank": str(config.rank), "steps": str(STEPS)})
-    options: dict[str, Any] = {"steps": STEPS, "chunk": config.chunk}
-    shop.show("few.student", draw(base, guide, shop.poses, unet=student, guidance=1.0, **options))
-    shop.show("few.student text", draw(base, None, shop.poses, unet=student, guidance=1.0, **options))
-    shop.show("few.base guided", draw(base, guide, shop.poses, guidance=config.guidance, **options))
-    shop.show("few.base", draw(base, guide, shop.poses, guidance=1.0, **options))
-    shop.show("few.base text", draw(base, None, shop.poses, guidance=config.guidance, **options))
-    parameters = sum(p.numel() for p in worker.change.parameters())
     shop.note(distillation={
-        "steps": steps, "batch": config.distill_batch, "seconds": seconds, "curve": curve, "parameters": parameters,
-        "bytes": (shop.out / "four_steps.safetensors").stat().st_size, "rate": config.distill_rate,
+        "steps": steps, "batch": config.distill_batch, "seconds": round(took, 1), "curve": curve,
+        "parameters": sum(p.numel() for p in worker.change.parameters()), "rate": config.distill_rate,
+        "bytes": (shop.out / "four_steps.safetensors").stat().st_size, "distance": compare(shop, student),
     })  # fmt: skip
     log.info("distilled in %d steps: %s", steps, curve)
+
+
+WAYS = {  # name: student or base, guidance, steps; with the hand, and after "text" without it
+    "few.teacher": (False, True, STEPS * SUBSTEPS),
+    "few.student": (True, False, STEPS),
+    "few.base guided": (False, True, STEPS),
+    "few.base": (False, False, STEPS),
+}
+JUDGED_WITHOUT = ("few.student", "few.base guided")  # from text alone
+
+
+def compare(shop: Workshop, student: Any) -> dict[str, float]:
+    """Draw the held-out poses in every way, with the hand and from text alone; how far the latents of each lie from
+    those of the teacher's twelve guided steps from the same noise: root mean square over their standard deviation."""
+    config, base, found = shop.config, shop.base, {}
+    for end, guide in (("", shop.guides["shipped"]), (" text", None)):
+        wanted = None
+        for name, (learned, guided, steps) in WAYS.items():
+            latents = draw(
+                base, guide, shop.poses, steps=steps, guidance=config.guidance if guided else 1.0,
+                unet=student if learned else None, chunk=config.chunk,
+            )  # fmt: skip
+            shop.show(name + end, latents, judged=not end or name in JUDGED_WITHOUT)
+            wanted = latents if wanted is None else wanted
+            found[name + end] = float((latents - wanted).square().mean().sqrt() / wanted.std())
+    return found
