@@ -3,8 +3,9 @@
     python -m benchmarks.training.processes --out report.json
 
 On the CPU, on the small model, through the commands that a user types. Two processes of `accelerate launch` with one
-sample each against one process with two: the same losses and weights, to rounding. And a process that gets SIGKILL
-after its second state, then goes on: the same weights to the last bit.
+sample each against one process with two: the same losses and weights, to rounding; on one machine, and as two machines
+of one process each, which here have one address. And a process that gets SIGKILL after its second state, then goes on:
+the same weights to the last bit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,15 +47,36 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
 
 
+def launched(config: Path, processes: int, machines: int = 1, rank: int = 0, port: int = 0) -> list[str]:
+    """The command of one machine."""
+    # `--cpu` would ask for MPI; without a GPU this starts processes on the CPU.
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    launch += ["--num_machines", str(machines), "--machine_rank", str(rank)]
+    if machines > 1:
+        launch += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port), "--rdzv_backend", "static"]
+    return [sys.executable, *launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "handrawer.train",
+            str(config)]  # fmt: skip
+
+
 def train(config: Path, processes: int = 1) -> None:
     command = [sys.executable, "-m", "handrawer.train", str(config)]
     if processes > 1:
-        # `--cpu` would ask for MPI; without a GPU this starts processes on the CPU.
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
-        launch += ["--num_machines", "1"]
-        more = ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "handrawer.train", str(config)]
-        command = [sys.executable, *launch, *more]
+        command = launched(config, processes)
     subprocess.run(command, env=environment(), check=True, timeout=900)
+
+
+def train_on_machines(config: Path, machines: int) -> None:
+    """One launch for each machine, as each of them would be given."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(launched(config, machines, machines, rank, port), env=environment())
+        for rank in range(machines)
+    ]
+    codes = [process.wait(900) for process in started]
+    if any(codes):
+        raise RuntimeError(f"The machines ended with {codes}.")
 
 
 def killed(config: Path, out: Path) -> None:
@@ -93,6 +116,7 @@ def main() -> None:
         folder = Path(name)
         train(configured(folder, "one"))
         train(configured(folder, "two", batch=1), processes=2)
+        train_on_machines(configured(folder, "machines", batch=1), 2)
         config = configured(folder, "killed")
         killed(config, folder / "killed")
         train(config)
@@ -101,6 +125,7 @@ def main() -> None:
             "learning rate": SETTINGS["optimiser"]["rate"],
             "losses": [row["loss"] for row in read_records(folder / "one")],
             "two processes": compare(folder / "one", folder / "two"),
+            "two machines": compare(folder / "one", folder / "machines"),
             "killed and gone on": compare(folder / "one", folder / "killed"),
         }
     print(json.dumps(report, indent=2))
