@@ -3,8 +3,8 @@
     python benchmarks/data/soundness.py measure OUT 0 600       # in pieces, each some minutes
     python benchmarks/data/soundness.py fit OUT                 # writes handrawer/data/soundness.safetensors
 
-Half of the hands are sound, of all poses and views; the others are malformed in five ways: those of `made_up.py`, and the
-four of `handrawer/evaluate/malformed.py`. A fifth of the scenes is kept for choosing the penalty and the threshold.
+Half of the hands are sound, of all poses and views; the others are malformed in five ways: those of `made_up.py`, and
+the four of `handrawer/evaluate/malformed.py`. A fifth of the scenes is kept for choosing the penalty and the threshold.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def draw(first: int) -> list[tuple[Tensor, str]]:
     chunk = first // CHUNK
     kind = KINDS[(chunk // 3) % len(KINDS)] if chunk % 3 == 2 else "planted"
     if kind == "planted":
-        changed = made_up._changed(scene, ["malformed"] * CHUNK, model)  # noqa: SLF001 - the benchmark's own
+        changed = made_up._changed(scene, ["malformed"] * CHUNK, model)
         pictures += [(p, kind) for p in draw_pictures(changed, model, skin, size=size, seed=SEED)]
     else:
         pictures += [(p, kind) for p in draw_malformed(SEED, index, kind, size=size).pictures]
@@ -96,7 +96,7 @@ def auc(high: np.ndarray, low: np.ndarray) -> float:
 
 
 def fit(out: Path) -> None:
-    """Fit, choose penalty and threshold on the scenes that were kept, say what was reached there, and write the rule."""
+    """Fit, choose penalty and threshold on the scenes that were kept, say what was reached, and write the rule."""
     from safetensors.torch import save_file
 
     parts = [np.load(file) for file in sorted(out.glob("features_*.npz"))]

@@ -34,7 +34,7 @@ from handrawer.train.ahead import Ahead
 from handrawer.train.batches import Batch
 from handrawer.train.config import make_config
 from handrawer.train.recorded import RecordedSteps
-from handrawer.train.sources import Synthetic
+from handrawer.train.sources import open_synthetic
 from handrawer.train.steps import Noised, adapter_maps, losses_of
 
 # base, pictures a step, size in pixels, gradient checkpointing, depth ControlNet, 8-bit optimiser
@@ -198,7 +198,7 @@ def _recorded(trainer: AdapterTrainer, steps: int) -> dict[str, Any]:
 
 def generator_speed(size: int, device: torch.device, chunk: int, rounds: int) -> dict[str, Any]:
     """Pictures a second of the synthetic generator, with their hands' inputs and masks."""
-    synthetic = Synthetic.create(1, size, load_open_hand().to(device))
+    synthetic = open_synthetic(1, size, load_open_hand().to(device))
     times = []
     for number in range(rounds + 1):
 

@@ -87,19 +87,35 @@ def hand_inputs_from_tensors(
     left: Tensor,
     model: HandModel,
     raster: int = 128,
+    picture: Tensor | None = None,
+    pictures: int | None = None,
 ) -> HandInputs:
-    """Inputs for N hands, one in each of N pictures of one size, batched on the tensors' device.
+    """Inputs for N hands in pictures of one size, batched on the tensors' device.
 
     vertices [N, V, 3] metres in the camera frame, in front of the camera; focal, cx, cy [N] float (focal length in
     picture widths, principal point normalised); width, height of the pictures in pixels; left [N] bool; model on the
-    same device as the tensors, or it is moved there; raster R pixels a side.
+    same device as the tensors, or it is moved there; raster R pixels a side; picture [N] int64 and how many pictures
+    there are, where it is not one hand in each of N pictures. Of several hands in a picture depth decides which one
+    is seen.
     """
     count, device = len(vertices), vertices.device
-    size = torch.tensor([[width, height]], device=device).expand(count, 2)
-    projected = _project(vertices.float(), focal.float(), cx.float(), cy.float(), size)
-    alone = torch.arange(count, device=device)
+    several = picture is not None
+    picture = torch.arange(count, device=device) if picture is None else picture.to(device, torch.int64)
+    pictures = count if pictures is None else pictures
+    sizes = torch.tensor([[width, height]], device=device).expand(pictures, 2)
+    projected = _project(vertices.float(), focal.float(), cx.float(), cy.float(), sizes[picture])
+    ones = torch.ones(count, device=device)
     with torch.autocast(device.type, enabled=False):
-        return _inputs(vertices.float(), projected, left, model, raster, alone, size, torch.ones(count, device=device))
+        inputs = _inputs(vertices.float(), projected, left, model, raster, picture, sizes, ones)
+        if not several:
+            return inputs
+        shared = torch.nonzero(torch.bincount(picture, minlength=pictures)[picture] > 1)[:, 0]
+        if not len(shared):
+            return inputs
+        order = torch.zeros_like(shared)
+        depth = vertices[shared, :, 2].float()
+        seen = _visible(inputs.box[shared], projected[shared], depth, picture[shared], order, model, raster)
+        return dataclasses.replace(inputs, visible=inputs.visible.index_copy(0, shared, seen), alone=False)
 
 
 def hand_inputs(hands: Hands, model: HandModel, raster: int = 128, device: torch.device | str = "cpu") -> HandInputs:

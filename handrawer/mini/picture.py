@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..adapter.inputs import vertex_normals
 from ..hand.model import HandModel
-from ..render.rasterise import rasterise
+from ..render.rasterise import Fragments, rasterise
 from .arm import Arm, grow_arm
 from .random_table import normals
 from .scene import Scene
@@ -194,14 +195,15 @@ def _all_vertices(scene: Scene, model: HandModel, skin: Skin) -> Tensor:
     return torch.cat([scene.posed.vertices, tubes], 1)
 
 
-def _table(colours: dict[str, tuple[float, float, float]], rows: Tensor) -> Tensor:
+def colours_of(colours: dict[str, tuple[float, float, float]], rows: Tensor) -> Tensor:
+    """[N, 3] sRGB 0..1 of the rows [N] of a table."""
     return torch.tensor(list(colours.values()), device=rows.device)[rows]
 
 
-def _background(scene: Scene, size: int, seed: int) -> Tensor:
+def draw_background(scene: Scene, size: int, seed: int) -> Tensor:
     """[N, 3, size, size]: a muted colour with a gradient and soft blotches."""
     count, device = len(scene.index), scene.index.device
-    colour = _table(BACKGROUND_COLOURS, scene.background)
+    colour = colours_of(BACKGROUND_COLOURS, scene.background)
     n = normals(seed, scene.index, 3 + 2 + 25, stream=11)
     colour = colour + n[:, :3] * 0.022
     ramp = torch.linspace(-1, 1, size, device=device)
@@ -212,8 +214,8 @@ def _background(scene: Scene, size: int, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """The M drawn pixels of a batch.
+class Seen:
+    """The M drawn pixels of a batch; those of other things than hands have no finger.
 
     Attributes:
         place: [M] int64 flat index into [N, big, big].
@@ -230,7 +232,7 @@ class _Seen:
     finger: Tensor
 
 
-def _folds(seen: _Seen, skin: Skin) -> Tensor:
+def _folds(seen: Seen, skin: Skin) -> Tensor:
     """Darkness [M] of finger creases and palm lines, 0..1."""
     palm, rest = seen.surface[:, 1], seen.surface[:, 4:7]
     along = ((rest[:, None] - skin.joints[seen.finger]) * skin.axes[seen.finger]).sum(-1)
@@ -240,25 +242,25 @@ def _folds(seen: _Seen, skin: Skin) -> Tensor:
     return torch.maximum(crease, torch.where(seen.finger == 5, line, 0.0))
 
 
-def _albedo(scene: Scene, seen: _Seen, skin: Skin, seed: int) -> Tensor:
+def _albedo(scene: Scene, seen: Seen, skin: Skin, seed: int) -> Tensor:
     """Surface colour [M, 3]."""
     sleeve, palm, nail, tip = seen.surface[:, :4].unbind(-1)
     device = palm.device
     tone = normals(seed, scene.index, 1, stream=12) * 0.03
-    back = (_table(BACK_COLOURS, scene.skin) + tone)[seen.row]
-    front = (_table(PALM_COLOURS, scene.skin) + tone)[seen.row]
+    back = (colours_of(BACK_COLOURS, scene.skin) + tone)[seen.row]
+    front = (colours_of(PALM_COLOURS, scene.skin) + tone)[seen.row]
     colour = back + (front - back) * palm[:, None]
     colour = colour + tip[:, None] * torch.tensor([0.03, -0.035, -0.03], device=device)
     folds = _folds(seen, skin)[:, None]
     colour = colour * (1 - folds * torch.tensor(FOLD_DEPTH, device=device))
     painted = (scene.nails > 0).float()[seen.row, None]
-    nails = _table(NAIL_COLOURS, scene.nails)[seen.row]
+    nails = colours_of(NAIL_COLOURS, scene.nails)[seen.row]
     nails = painted * nails + (1 - painted) * (0.25 * nails + 0.75 * front)
     colour = colour + (nails - colour) * ((nail - 0.5) * 6 + 0.5).clamp(0, 1)[:, None]
-    return torch.where(sleeve[:, None] > 0.5, _table(SLEEVE_COLOURS, scene.sleeve)[seen.row], colour)
+    return torch.where(sleeve[:, None] > 0.5, colours_of(SLEEVE_COLOURS, scene.sleeve)[seen.row], colour)
 
 
-def _shade(scene: Scene, seen: _Seen, albedo: Tensor, seed: int) -> Tensor:
+def shade(scene: Scene, seen: Seen, albedo: Tensor, seed: int) -> Tensor:
     """Lambert with wrapped light, a hemisphere of ambient light, and a little gloss; [M, 3]."""
     device = albedo.device
     setups = list(LIGHT_SETUPS.values())
@@ -276,7 +278,7 @@ def _shade(scene: Scene, seen: _Seen, albedo: Tensor, seed: int) -> Tensor:
     return albedo * light[:, None] * tint + (0.18 * strength * shine)[:, None]
 
 
-def _contact_shade(depth: Tensor, palm_metres: Tensor) -> Tensor:
+def contact_shade(depth: Tensor, palm_metres: Tensor) -> Tensor:
     """Darkening where the surface lies behind something close beside it in the picture, [N, H, W] in 0..1.
 
     A cheap stand-in for ambient occlusion: it sets a finger off against the finger behind it.
@@ -290,10 +292,13 @@ def _contact_shade(depth: Tensor, palm_metres: Tensor) -> Tensor:
     return torch.where(seen, behind, 0.0)
 
 
-def _look(scene: Scene, model: HandModel, skin: Skin, big: int) -> tuple[_Seen, Tensor]:
-    """Rasterise the scenes at big x big: the drawn pixels, and depth [N, big, big]."""
+def _look(
+    scene: Scene, model: HandModel, skin: Skin, big: int, warp: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Seen, Fragments]:
+    """Rasterise the scenes at big x big: the drawn pixels, and where what lies."""
     vertices = _all_vertices(scene, model, skin)
     normal = vertex_normals(vertices, skin.faces, scene.left)
+    vertices = vertices if warp is None else warp(vertices)
     pixels = torch.cat([scene.project(vertices) * big, vertices[..., 2:]], -1)
     picture = torch.arange(len(scene.index), device=pixels.device)
     fragments = rasterise(pixels, skin.faces, picture, len(picture), big, big)
@@ -301,14 +306,46 @@ def _look(scene: Scene, model: HandModel, skin: Skin, big: int) -> tuple[_Seen, 
     face, row = fragments.face.flatten()[place], fragments.mesh.flatten()[place]
     corner = skin.faces[face]
     weight = fragments.barycentric.reshape(-1, 3)[place][..., None]
-    seen = _Seen(
+    seen = Seen(
         place=place,
         row=row,
         normal=F.normalize((normal[row[:, None], corner] * weight).sum(1), dim=-1),
         surface=(skin.columns()[corner] * weight).sum(1),
         finger=skin.finger[face],
     )
-    return seen, fragments.depth
+    return seen, fragments
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The M pixels that something covers, to be put together with others by depth.
+
+    Attributes:
+        place: [M] int64 flat index into [N, big, big].
+        colour: [M, 3] sRGB, a little over 1 in glosses.
+        depth: [M] metres.
+        hand: [M] bool, false on arms, sleeves and everything else.
+    """
+
+    place: Tensor
+    colour: Tensor
+    depth: Tensor
+    hand: Tensor
+
+
+def draw_layer(
+    scene: Scene, model: HandModel, skin: Skin, big: int, *, seed: int = 0,
+    warp: Callable[[Tensor], Tensor] | None = None,
+) -> Layer:  # fmt: skip
+    """The hands and arms of N scenes at big x big pixels, without contact shade.
+
+    Args:
+        warp: moves the vertices [N, V', 3] that are projected; what is shaded stays.
+    """
+    seen, fragments = _look(scene, model, skin, big, warp)
+    colour = shade(scene, seen, _albedo(scene, seen, skin, seed), seed)
+    hand = fragments.face.flatten()[seen.place] < len(model.faces)
+    return Layer(seen.place, colour, fragments.depth.flatten()[seen.place], hand)
 
 
 def draw_pictures(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256, seed: int = 0) -> Tensor:
@@ -324,8 +361,8 @@ def draw_pictures(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256
         [N, 3, size, size] float32 in 0..1.
     """
     canvas = draw_cutouts(scene, model, skin, size=size, seed=seed)
-    tint = _table({k: v[3] for k, v in LIGHT_SETUPS.items()}, scene.light)[:, :, None, None]
-    back = _background(scene, size, seed) * (0.5 + 0.5 * tint)
+    tint = colours_of({k: v[3] for k, v in LIGHT_SETUPS.items()}, scene.light)[:, :, None, None]
+    back = draw_background(scene, size, seed) * (0.5 + 0.5 * tint)
     return (canvas[:, :3] + (1 - canvas[:, 3:]) * back).clamp(0, 1)
 
 
@@ -338,10 +375,11 @@ def draw_cutouts(scene: Scene, model: HandModel, skin: Skin, *, size: int = 256,
         [N, 4, size, size] float32: colour times coverage, a little over 1 in glosses, and coverage in 0..1.
     """
     big, count = 2 * size, len(scene.index)
-    seen, depth = _look(scene, model, skin, big)
-    colour = _shade(scene, seen, _albedo(scene, seen, skin, seed), seed)
+    seen, fragments = _look(scene, model, skin, big)
+    depth = fragments.depth
+    colour = shade(scene, seen, _albedo(scene, seen, skin, seed), seed)
     palm_metres = (scene.posed.joints[:, 9] - scene.posed.joints[:, 0]).norm(dim=-1)
-    colour = colour * (1 - 0.25 * _contact_shade(depth, palm_metres).flatten()[seen.place])[:, None]
+    colour = colour * (1 - 0.25 * contact_shade(depth, palm_metres).flatten()[seen.place])[:, None]
     canvas = torch.zeros(count * big * big, 4, device=colour.device)
     canvas[seen.place] = torch.cat([colour, torch.ones_like(colour[:, :1])], -1)
     return F.avg_pool2d(rearrange(canvas, "(n h w) c -> n c h w", h=big, w=big), 2)

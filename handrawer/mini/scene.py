@@ -91,7 +91,7 @@ class Scene:
         ]
 
 
-def _euler(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+def euler(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     """Rotation about y, then x, then z of the camera: [N] radians each to [N, 3, 3]."""
 
     def about(axis: int, angle: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _orientation(seed: int, index: Tensor, view: Tensor, left: Tensor) -> Tensor
     yaw = turned + n[:, 0] * math.radians(17)
     pitch = n[:, 1] * math.radians(15)
     roll = torch.where(u[:, 1] < 0.72, n[:, 2] * math.radians(22), (u[:, 2] * 2 - 1) * math.pi)
-    return _euler(yaw, pitch, roll)
+    return euler(yaw, pitch, roll)
 
 
 def draw_scenes(seed: int, index: Tensor, model: HandModel) -> Scene:

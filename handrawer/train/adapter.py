@@ -32,7 +32,7 @@ from .learner import Learner
 from .processes import Processes
 from .recorded import RecordedSteps
 from .records import Records
-from .sources import Synthetic, held_out, open_source
+from .sources import Synthetic, held_out, open_source, open_synthetic
 from .state import load_state, save_state
 from .steps import DiffusersDenoiser, Noised, run_step
 
@@ -192,11 +192,12 @@ class AdapterTrainer:
             self.base, self.model, self.adapter.config.raster, config.drop, config.seed, config.timesteps,
             self.control is not None, cache if config.data.kind != "synthetic" else None,
         )  # fmt: skip
-        self.synthetic: Synthetic | None = None
+        self.synthetic: Synthetic[Any] | None = None
         self.loader: Loader | None = None
         self.held_out: list[int] = []
         if config.data.kind == "synthetic":
-            self.synthetic = Synthetic.create(config.data.seed, config.data.size, self.maker.model)
+            data = config.data
+            self.synthetic = open_synthetic(data.seed, data.size, self.maker.model, data.synthetic)
             self.data_name = "synthetic hands"
             return
         if not self.processes.first:
@@ -380,6 +381,8 @@ class AdapterTrainer:
         values = dataclasses.asdict(self.config)
         fixed: dict[str, Any] = {key: values[key] for key in BINDING} | {"samples a step": self.samples}
         fixed["data"] = {k: v for k, v in fixed["data"].items() if k not in FREE_DATA}
+        if self.config.data.synthetic.plain:
+            del fixed["data"]["synthetic"]  # so that runs of releases that did not know it go on
         return fixed
 
     def save(self) -> None:

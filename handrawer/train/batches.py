@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -210,7 +211,7 @@ class BatchMaker:
         return draw_chances(self.seed, positions, shape, self.drop, times, self.timesteps).to(self.device)
 
     @torch.no_grad()
-    def synthetic(self, source: Synthetic, numbers: list[int], positions: Sequence[int]) -> Batch:
+    def synthetic(self, source: Synthetic[Any], numbers: list[int], positions: Sequence[int]) -> Batch:
         """Pictures of the generator, drawn on the device."""
         scene = source.scene(numbers)
         size = (source.size, source.size)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..synthetic.options import PRESETS, SyntheticOptions
+
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("fp32", "bf16", "fp16")
 KINDS = ("synthetic", "shards", "folder")
@@ -67,6 +69,8 @@ class DataConfig:
         ahead: so many batches are made at once, in a thread beside the steps that run; 0: each when it is needed.
             None: 4 for synthetic pictures and 1 for others on a GPU, 0 on the CPU. Pictures of the generator that are
             drawn together differ from those drawn alone by rounding, nothing else depends on it.
+        synthetic: what may be in synthetic pictures besides one hand, each with its probability; in a file also
+            "plain" (nothing) or "full". Not for mini, whose words know one hand alone.
     """
 
     kind: str = "synthetic"
@@ -79,6 +83,7 @@ class DataConfig:
     cache: str | None = None
     no_hands: bool = False
     ahead: int | None = None
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
 
 
 @dataclass(frozen=True)
@@ -256,13 +261,22 @@ def read_train_config(path: str | Path) -> TrainConfig:
 
 
 def make_config(values: Any) -> TrainConfig:
-    """A configuration from a dict as the JSON file holds it; "base" may be its path alone. ValueError as above."""
+    """A configuration from a dict as the JSON file holds it; ValueError as above.
+
+    "base" may be its path alone, and "data.synthetic" the name of one of PRESETS.
+    """
     if not isinstance(values, dict):
         raise ValueError("A configuration is a JSON object, with 'out' and 'base'.")
     if "out" not in values:
         raise ValueError("It does not say where to write: add the key 'out'.")
     if isinstance(values.get("base"), str):
         values = {**values, "base": {"path": values["base"]}}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("synthetic"), str):
+        if data["synthetic"] not in PRESETS:
+            known = ", ".join(f'"{name}"' for name in PRESETS)
+            raise ValueError(f"'data.synthetic' is \"{data['synthetic']}\": choose {known}, or give an object.")
+        values = {**values, "data": {**data, "synthetic": dataclasses.asdict(PRESETS[data["synthetic"]])}}
     return _build(TrainConfig, values, "")
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from ..mini.picture import Skin, draw_pictures, make_skin
 from ..mini.random_table import uniforms
 from ..mini.scene import Scene, draw_scenes, scene_hands
 from ..render.pictures import load_picture
+from ..synthetic.generator import Generator
+from ..synthetic.options import SyntheticOptions
 from .buckets import Size
 from .cache import name_of
 from .config import DataConfig
@@ -206,9 +208,53 @@ def _digest(raw: bytes) -> str:
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True)
-class Synthetic:
+Scenes = TypeVar("Scenes")
+
+
+class Synthetic(Protocol[Scenes]):
     """Square pictures drawn on the spot, on any device; the same number gives the same picture.
+
+    `scene` says what is in the pictures with some numbers; everything else follows from it.
+    """
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        ...
+
+    def scene(self, numbers: list[int]) -> Scenes: ...
+
+    def pictures(self, scene: Scenes) -> Tensor:
+        """[N, 3, size, size] float 0..1."""
+        ...
+
+    def captions(self, scene: Scenes) -> list[str]: ...
+
+    def inputs(self, scene: Scenes, raster: int) -> HandInputs: ...
+
+    def mask(self, scene: Scenes, height: int, width: int) -> Tensor:
+        """[N, 1, height, width] share of each cell in which a hand is seen."""
+        ...
+
+    def hands(self, scene: Scenes) -> Hands: ...
+
+
+def open_synthetic(seed: int, size: int, model: HandModel, options: SyntheticOptions | None = None) -> Synthetic[Any]:
+    """The generator: pictures of one hand (those that mini learned from) without options, `synthetic.generator` with.
+
+    Args:
+        seed: of the pictures; held-out ones have another.
+        size: side in pixels.
+        model: on the device that draws.
+    """
+    if options is None or options.plain:
+        return Plain.create(seed, size, model)
+    return Generator.create(seed, size, model, options)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """One hand each before a plain background: the pictures that mini learned from, at any size.
 
     Attributes:
         seed: of the scenes.
@@ -222,8 +268,8 @@ class Synthetic:
     skin: Skin
 
     @staticmethod
-    def create(seed: int, size: int, model: HandModel) -> Synthetic:
-        return Synthetic(seed, size, model, make_skin(model))
+    def create(seed: int, size: int, model: HandModel) -> Plain:
+        return Plain(seed, size, model, make_skin(model))
 
     def scene(self, numbers: list[int]) -> Scene:
         return draw_scenes(self.seed, torch.tensor(numbers, device=self.model.template.device), self.model)

@@ -17,7 +17,7 @@ from ..render.maps import render_layers
 from ..render.overlay import draw_overlay
 from ..render.pictures import save_picture, sheet
 from .batches import CELL, crop_example
-from .sources import Synthetic
+from .sources import open_synthetic
 from .steps import DiffusersDenoiser, cast
 from .text import Text
 
@@ -46,7 +46,7 @@ class Validation:
         """Held-out pictures of the run's data; of the generator those of another seed."""
         settings, data = trainer.config.validation, trainer.config.data
         if trainer.synthetic is not None:
-            drawn = Synthetic.create(settings.seed, data.size, trainer.maker.model)
+            drawn = open_synthetic(settings.seed, data.size, trainer.maker.model, data.synthetic)
             scene = drawn.scene(list(range(settings.count)))
             pictures = drawn.pictures(scene).permute(0, 2, 3, 1).cpu()
             return Validation(list(drawn.hands(scene).frames), drawn.captions(scene), list(pictures))
