@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.beyond.table import read_rows
+from benchmarks.lighter.table import few_rows, said
+
 from .collect import unpack
 from .statistics import Interval, difference, interval
 from .variants import ARMS
@@ -174,18 +177,17 @@ def lighter_table(scores: Scores) -> str:
             size = f"{note['parameters'] * 2 / 2**20:.2f} MiB (weights, fp16)"
             title = f"trained anew, {note['steps']} steps: {'full' if name == 'full' else 'half'} width"
             rows.append([title, size, "-", "20", _shown(scores.interval(name))])
-    few = results.get("distillation")
-    size = f"{few['bytes'] / 2**20:.2f} MiB more" if few else "-"
-    for name, title, cost, more in (
-        ("few.base guided", "base, four steps, guided", "8", "-"),
-        ("few.base", "base, four steps, no negative rows", "4", "-"),
-        ("few.student", "four-step student, no negative rows", "4", size),
-        ("few.base text", "base, four steps, guided, text alone", "8", "-"),
-        ("few.student text", "four-step student, text alone", "4", size),
-    ):
-        if scores.values(name) is not None:
-            rows.append([title, more, "-", cost, _shown(scores.interval(name))])
     return table(["what", "file", "ms for a hand's maps (GPU)", "UNet evaluations", "PCK@0.1"], rows)
+
+
+def few_steps_table(scores: Scores) -> str:
+    """Four steps: the student and the base, of a run of their own."""
+    path = REPORTS["lighter"] / "scores.json"
+    if not path.exists():
+        return "Not measured yet."
+    own = Scores(path)
+    head = ["what", "file", "UNet evaluations", "away from the teacher", "PCK@0.1", "found"]
+    return f"{table(head, few_rows(own))}\n\n{said(own)}"
 
 
 def zero_shot_table(scores: Scores) -> str:
@@ -206,19 +208,10 @@ def zero_shot_table(scores: Scores) -> str:
 
 
 def machine_table(scores: Scores) -> str:
-    """The gripper."""
-    found = scores.results.get("machine_part", {}).get("found")
-    if not found:
-        return "Not measured yet: the run did not come to it."
-    seeds = [name for name in found if name.isdigit()]
-    groups = {"the wanted pictures through the VAE": ["ceiling"], "adapter on the frozen base": seeds,
-              "text alone": ["text"]}  # fmt: skip
-    rows = []
-    for title, names in groups.items():
-        cells = [interval(np.array([found[n][key] for n in names])) for key in ("overlap", "overlap with another")]
-        degrees = interval(np.array([np.mean(found[n]["degrees"], axis=1) for n in names]))
-        rows.append([title, *map(str, cells), f"{degrees.mean:.1f} [{degrees.low:.1f}, {degrees.high:.1f}]"])
-    return table(["what", "overlap (IoU)", "with another sample's", "error of a jaw's angle, degrees"], rows)
+    """The gripper, of a run of its own."""
+    rows = read_rows()
+    head = ["what", "overlap (IoU)", "with another sample's", "error of a jaw's angle, degrees"]
+    return table(head, rows) if rows else "Not measured yet."
 
 
 TABLES: dict[str, tuple[str, Callable[[Scores], str]]] = {
@@ -226,6 +219,7 @@ TABLES: dict[str, tuple[str, Callable[[Scores], str]]] = {
     "two hands": ("ablation", two_hand_table),
     "repair": ("ablation", repair_table),
     "lighter": ("lighter", lighter_table),
+    "few steps": ("lighter", few_steps_table),
     "zero-shot": ("beyond", zero_shot_table),
     "machine part": ("beyond", machine_table),
 }
@@ -250,7 +244,7 @@ def report(path: Path) -> None:
     DOCS.write_text(filled(DOCS.read_text(encoding="utf-8"), tables), encoding="utf-8")
     for folder, place in REPORTS.items():
         place.mkdir(parents=True, exist_ok=True)
-        said = "What this is and how it was made: [docs/ablation.md](../../docs/ablation.md)."
-        parts = [f"# {folder.capitalize()}", f"{said} Made by `python -m benchmarks.ablation report`."]
+        about = "What this is and how it was made: [docs/ablation.md](../../docs/ablation.md)."
+        parts = [f"# {folder.capitalize()}", f"{about} Made by `python -m benchmarks.ablation report`."]
         parts += [f"## {name.capitalize()}\n\n{tables[name]}" for name, (where, _) in TABLES.items() if where == folder]
         (place / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -160,7 +160,8 @@ class Stack:
             return self.gradients(tensors)
 
     def train(self, samples: Samples) -> list[list[float]]:
-        """All steps that are not done yet; the sum of both losses of every copy, a mean over each tenth of the run: [10][copies]."""
+        """All steps that are not done yet; the sum of both losses of every copy, a mean over each tenth of the run:
+        [10][copies]."""
         curve, part = [], []
         for step in range(self.step, self.recipe.steps):
             losses = self.train_step(samples)

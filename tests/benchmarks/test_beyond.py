@@ -7,6 +7,7 @@ from benchmarks.ablation.variants import make_adapter
 from benchmarks.beyond import gripper
 from benchmarks.beyond.machine import overlap, read_angles
 from benchmarks.beyond.probe import fit_probe
+from benchmarks.beyond.table import machine_rows
 from benchmarks.beyond.zero_shot import steering
 from benchmarks.lighter.distill import STEPS, SUBSTEPS, ddim, landing_velocity, trailing_times
 from benchmarks.lighter.lowrank import LowRank
@@ -85,3 +86,14 @@ def test_low_rank_changes_are_nothing_at_first_and_merge():
     torch.testing.assert_close(change.merged(network, torch.float32)(x), called)
     assert not torch.allclose(called, network(x))
     assert set(change.tensors()) == {f"{k}.{s}" for k in ("0.weight", "2.weight") for s in ("up", "down")}
+
+
+def test_the_machine_parts_table_means_over_seeds_and_poses():
+    def one(overlap: float, degrees: float):
+        return {"overlap": [overlap] * 3, "overlap with another": [0.1] * 3, "degrees": [[degrees] * 4] * 3}
+
+    trained = {"adapter": {"title": "all", "parameters": 1_590_000, "steps": 300}}
+    found = {"ceiling": one(0.9, 2.0), "text": one(0.1, 25.0), "adapter.21": one(0.5, 6.0), "adapter.22": one(0.7, 8.0)}
+    rows = machine_rows({"trained": trained, "found": found})
+    assert [row[0] for row in rows][1:] == ["adapter: all (1.59 M, 300 steps)", "text alone"]
+    assert rows[0][1] == "0.900 [0.900, 0.900]" and rows[1][1].startswith("0.600 [0.5") and rows[1][3].startswith("7.0")
