@@ -177,6 +177,7 @@ def _recorded(trainer: AdapterTrainer, steps: int) -> dict[str, Any]:
         trainer.learner.optimizer.zero_grad(set_to_none=True)
         for leaf in leaves.values():
             leaf.grad = None
+    differs = _difference(trainer, own, batch, noised, learning)
     adapter, bare = (statistics.median(times[name][1:]) for name in ("adapter", "leaves"))
     refused = own.refused or plain.refused
     del own, plain, leaves
@@ -191,9 +192,23 @@ def _recorded(trainer: AdapterTrainer, steps: int) -> dict[str, Any]:
         "recorded": {
             "ms a step": round(took / count, 1), "ms forward and backward": round(adapter, 1),
             "ms the same with leaves": round(bare, 1), "adapter costs": round(adapter / bare - 1, 4),
-            "peak GiB": _peak(device), "refused": refused,
+            "peak GiB": _peak(device), "refused": refused, "gradient differs": differs,
         }
     }  # fmt: skip
+
+
+def _difference(
+    trainer: AdapterTrainer, recorded: RecordedSteps, batch: Batch, noised: Noised, learning: list[Any]
+) -> list[float]:
+    """How far recorded gradients lie from those of the step kernel by kernel, and those from themselves when they are
+    made again: norms of the differences over the norm."""
+    found = []
+    for step in (recorded, trainer.backward, trainer.backward):
+        trainer.learner.optimizer.zero_grad(set_to_none=True)
+        step(batch, noised)
+        found.append(torch.cat([p.grad.flatten() for p in learning if p.grad is not None]))
+    trainer.learner.optimizer.zero_grad(set_to_none=True)
+    return [float((other - found[1]).norm() / found[1].norm()) for other in (found[0], found[2])]
 
 
 def generator_speed(size: int, device: torch.device, chunk: int, rounds: int) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Steps replayed as CUDA graphs: a step is thousands of short kernels, and starting them takes longer than they run.
 
 A step is recorded for every shape of batch when it comes for the first time (picture size, number of hands), and
-replayed from then on. The same kernels run on the same numbers as without.
+replayed from then on. So that there are few shapes, hands that add nothing fill their number up to a multiple of the
+batch's size; else the same kernels run on the same numbers as without.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 from collections.abc import Callable, Sequence
@@ -23,6 +25,25 @@ from .trees import tensors_of, with_tensors
 log = logging.getLogger("handrawer")
 WARMUPS = 2  # libraries choose their kernels, and what is looked up once is looked up
 Step = Callable[[Batch, Noised], dict[str, Tensor]]
+
+
+OUTSIDE = (2.0, 2.0, 3.0, 3.0)  # a box that no picture has a share in
+
+
+def filled(batch: Batch) -> Batch:
+    """The batch with hands that add nothing, until their number is a multiple of the number of pictures.
+
+    They lie outside the first picture and have no weight: every map is as without them.
+    """
+    inputs = batch.inputs
+    missing = -len(inputs) % inputs.pictures if len(inputs) else inputs.pictures
+    if not missing:
+        return batch
+    kept = ("sizes", "alone")
+    own = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in kept}
+    more = {name: torch.cat([value, value.new_zeros(missing, *value.shape[1:])]) for name, value in own.items()}
+    more["box"][len(inputs) :] = more["box"].new_tensor(OUTSIDE)
+    return dataclasses.replace(batch, inputs=dataclasses.replace(inputs, **more))
 
 
 @dataclass
@@ -54,6 +75,7 @@ class RecordedSteps:
 
     def __call__(self, batch: Batch, noised: Noised) -> dict[str, Tensor]:
         """The losses by name, detached; gradients are added to the parameters' own."""
+        batch = filled(batch)
         given = {f"batch.{k}": v for k, v in tensors_of(batch).items()}
         given |= {f"noised.{k}": v for k, v in tensors_of(noised).items()}
         name = (batch.inputs.alone, *((key, tuple(value.shape), value.dtype) for key, value in given.items()))

@@ -12,6 +12,7 @@ from handrawer.train.adapter import ADAPTER_FILE, STATE_FILE, AdapterTrainer, tr
 from handrawer.train.ahead import Ahead
 from handrawer.train.batches import Cropped
 from handrawer.train.config import make_config
+from handrawer.train.recorded import filled
 from handrawer.train.sources import Example
 from handrawer.train.state import load_state
 from handrawer.train.trees import tensors_of, with_tensors
@@ -151,6 +152,30 @@ def test_a_batch_is_divided_with_the_hands_of_its_pictures(tmp_path, mini_base):
     (empty,) = dataclasses.replace(parts[0], inputs=whole.inputs.hand(slice(0, 0))).parts(2)
     assert len(empty.inputs) == 0
     assert Hands(tuple(frames)).to_json()
+
+
+def test_hands_that_fill_up_the_number_add_nothing(tmp_path, mini_base):
+    trainer = AdapterTrainer(config(tmp_path, {}), base=mini_base)
+    with torch.no_grad():
+        for name, parameter in trainer.adapter.named_parameters():
+            if ".sites." in name:
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    whole = trainer.batch()
+    assert filled(whole) is whole
+    few = dataclasses.replace(whole, inputs=whole.inputs.hand(slice(1, 2)))
+    for batch in (few, dataclasses.replace(few, inputs=dataclasses.replace(few.inputs, alone=False))):
+        losses, gradients = [], []
+        for one in (batch, filled(batch)):
+            losses.append(trainer.backward(one, trainer.noised(one)))
+            gradients.append({k: p.grad.clone() for k, p in trainer.adapter.named_parameters() if p.grad is not None})
+            trainer.learner.optimizer.zero_grad()
+        assert float(losses[0]["hand"]) == pytest.approx(float(losses[1]["hand"]), rel=1e-5)
+        assert max(float(g.abs().max()) for g in gradients[0].values()) > 1e-4
+        for name, gradient in gradients[0].items():
+            assert torch.allclose(gradient, gradients[1][name], rtol=1e-3, atol=1e-6), name
+    none = filled(dataclasses.replace(whole, inputs=whole.inputs.hand(slice(0, 0))))
+    assert len(none.inputs) == 2 and torch.isfinite(trainer.backward(none, trainer.noised(none))["denoising"])
+    trainer.close()
 
 
 def test_tensors_of_a_tree_can_be_replaced(tmp_path, mini_base):
