@@ -2,6 +2,7 @@
 
     python -m handrawer.evaluate.best_of sample LATENTS.safetensors [--device cuda]
     python -m handrawer.evaluate.best_of measure LATENTS.safetensors MEASURED.safetensors [--workers 16]
+    python -m handrawer.evaluate.judge_fit look MEASURED.safetensors
     python -m handrawer.evaluate.best_of score LATENTS.safetensors MEASURED.safetensors REPORT.md
 
 The small model draws eight pictures of each of 128 prompts from text alone, without HanDrawer. The judge picks one of
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import time
 from collections.abc import Callable
 
 import torch
@@ -28,6 +31,8 @@ from ..hand.model import load_open_hand
 from ..mini.pipeline import MiniPipeline, load_mini
 from ..mini.scene import GESTURE_NAMES, Scene, draw_scenes
 from .score import PCK_RADIUS
+
+log = logging.getLogger("handrawer")
 
 PROMPTS, EACH, SEED = 128, 8, 61_000
 STEPS, GUIDANCE = 20, 4.0
@@ -66,11 +71,11 @@ def sample_latents(
         text = pipe.encode_text([prompts[n // each] for n in numbers])
         both = torch.cat([empty.expand(len(latents), -1, -1), text])
         pipe.scheduler.set_timesteps(steps)
-        for time in pipe.scheduler.timesteps:
-            times = torch.full((2 * len(latents),), int(time), device=pipe.device)
+        for moment in pipe.scheduler.timesteps:
+            times = torch.full((2 * len(latents),), int(moment), device=pipe.device)
             without, with_ = pipe.unet(torch.cat([latents, latents]), times, both, return_dict=False)[0].chunk(2)
             predicted = without + GUIDANCE * (with_ - without)
-            latents = pipe.scheduler.step(predicted, time, latents, return_dict=False)[0]
+            latents = pipe.scheduler.step(predicted, moment, latents, return_dict=False)[0]
         found.append(latents.to("cpu", torch.float16))
         if progress is not None:
             progress(numbers[-1] + 1, count)
@@ -134,6 +139,30 @@ def decoded(latents: Tensor, pipe: MiniPipeline) -> Tensor:
     ).round() / 255
 
 
+def _pictures(arguments: argparse.Namespace) -> None:
+    """The pictures as files, for machines on which decoding takes long."""
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    from ..render.pictures import to_pil
+
+    folder = Path(arguments.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = decoded(load_file(arguments.latents)["latents"], load_mini(device=arguments.device))
+    for number, picture in enumerate(pictures):
+        to_pil(picture).save(folder / f"{number:05d}.jpg", quality=92)
+
+
+def read_pictures(folder: str, count: int) -> Tensor:
+    """[count, 256, 256, 3] of ``best_of pictures``."""
+    from pathlib import Path
+
+    from ..render.pictures import load_picture
+
+    return torch.cat([load_picture(Path(folder) / f"{number:05d}.jpg") for number in range(count)])
+
+
 def _look(pictures: Tensor) -> list[tuple[str, dict | None]]:
     from .judge_fit import MIN_CONFIDENCE, measure_picture
 
@@ -153,8 +182,15 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     pictures = decoded(load_file(arguments.latents)["latents"], load_mini(device=arguments.device))
     parts = (pictures * 255).round().to(torch.uint8).split(16)
+    deadline, entries = time.monotonic() + arguments.seconds, []
     with ProcessPoolExecutor(arguments.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        entries = [entry for part in pool.map(_look, parts) for entry in part]
+        futures = [pool.submit(_look, part) for part in parts]
+        for future in futures:
+            if time.monotonic() < deadline:
+                entries += future.result()
+            else:
+                future.cancel()
+    log.info("%d pictures of %d", len(entries), len(pictures))
     save_measured(arguments.measured, mini=stack(entries))
 
 
@@ -184,16 +220,19 @@ def _score(arguments: argparse.Namespace) -> None:
     with safe_open(arguments.latents, framework="pt") as file:
         told, latents = file.metadata(), file.get_tensor("latents")
     each, prompts = int(told["each"]), json.loads(told["prompts"])
-    captions = wanted_scenes(len(prompts)).captions()
-    pictures = decoded(latents, load_mini())
+    quality = qualities(judge_model(), load_measured(arguments.measured)["mini"])
+    captions = wanted_scenes(len(prompts)).captions()[: len(quality) // each]  # measuring may have been stopped early
+    count = len(captions) * each
+    some = arguments.pictures
+    pictures = read_pictures(some, count) if some else decoded(latents[:count], load_mini())
     detector = LandmarkDetector(max_hands=1, min_confidence=0.5, backend=arguments.backend)
     known = [templates(caption.gesture or "", caption.side, caption.view) for caption in captions]
     truth = [true_quality(p, known[n // each], captions[n // each].side, detector) for n, p in enumerate(pictures)]
-    quality = qualities(judge_model(), load_measured(arguments.measured)["mini"]).reshape(-1, each)
-    picked, random, gain, low, high = picked_against_random(quality, torch.tensor(truth).reshape(-1, each))
+    by_prompt = quality[:count].reshape(-1, each), torch.tensor(truth).reshape(-1, each)
+    picked, random, gain, low, high = picked_against_random(*by_prompt)
     lines = [
         "# Best of eight without HanDrawer", "",
-        f"{len(prompts)} prompts, {each} pictures of each, {told['steps']} steps, text alone; the judge is not told "
+        f"{len(captions)} prompts, {each} pictures of each, {told['steps']} steps, text alone; the judge is not told "
         f"what was wanted. True quality: PCK@0.1 after the best similarity, found by {arguments.backend}.", "",
         f"Picked {picked:.3f}, random pick {random:.3f}, difference {gain:+.3f} (95 % {low:+.3f} to {high:+.3f}).",
     ]  # fmt: skip
@@ -215,16 +254,24 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("measured")
     measure.add_argument("--device", default="cpu")
     measure.add_argument("--workers", type=int, default=1)
+    measure.add_argument("--seconds", type=float, default=float("inf"), help="after which what is there is kept")
     measure.set_defaults(run=_measure)
     score = commands.add_parser("score", help="the picked pictures against a random pick")
     score.add_argument("latents")
     score.add_argument("measured")
     score.add_argument("out", help="a file of Markdown")
     score.add_argument("--backend", default="mediapipe", choices=("mediapipe", "torch"), help="of the true quality")
+    score.add_argument("--pictures", help="a folder of the pictures; otherwise they are decoded again")
     score.set_defaults(run=_score)
+    pictures = commands.add_parser("pictures", help="write the pictures into a folder")
+    pictures.add_argument("latents")
+    pictures.add_argument("folder")
+    pictures.add_argument("--device", default="cpu")
+    pictures.set_defaults(run=_pictures)
     return found
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = parser().parse_args()
     chosen.run(chosen)

@@ -1,8 +1,9 @@
 """How well the hands of a picture are made, without knowing which were wanted; and the match to those if known.
 
 Each hand that is found is looked at several times; what its landmarks, its fit and its colours give away
-(``judge_signals``, ``judge_silhouette``) goes through a small logistic model, whose coefficients were fitted to
-synthetic malformations (``judge_fit``) and lie in ``judge.json``. Its quality is the calibrated chance that the hand is
+(``judge_signals``, ``judge_silhouette``), and what a small network says of it (``judge_network``), goes through a
+logistic model, whose coefficients were fitted to synthetic malformations (``judge_fit``) and lie in ``judge.json``. Its
+quality is the calibrated chance that the hand is
 sound, if one of two is. A hand that is so malformed that nothing finds it has no quality: pictures without a hand count
 as the worst.
 """
@@ -26,10 +27,12 @@ from ..estimate.landmarks import LandmarkDetector
 from ..estimate.regions import Pyramid
 from ..hand.hands import Frame, Hand, Hands
 from ..hand.model import HandModel, load_open_hand
+from .judge_network import hand_views, judge_network, look, parts_in_doubt, points_in_view
 from .judge_signals import anatomy, explain, fit_signals, look_again, middle, steadiness
 from .judge_silhouette import compare
 from .score import Score, hand_box
 
+NETWORK = "network"  # the signal of the judge's network: log odds of a sound hand
 MODEL_FILE = Path(__file__).with_name("judge.json")
 ANOTHER_HAND = 1.0  # joint error in hand sizes, from where a found hand is none of the wanted ones
 GOOD = 0.5  # quality from where a hand counts as sound
@@ -56,6 +59,8 @@ class Judgement:
     """The numbers behind the quality."""
     match: Score | None = None
     """Against the wanted hand that lies nearest, where wanted hands were given."""
+    doubtful: tuple[str, ...] = ()
+    """Where something seems to be wrong, the worst first: fingers' names and "palm"."""
 
     @property
     def good(self) -> bool:
@@ -140,6 +145,7 @@ def judge_model() -> JudgeModel:
 
 # What is said of a hand, by the signals that speak against it.
 REASONS: dict[str, str] = {
+    NETWORK: "it is not drawn like a hand",
     "presence": "it is hardly recognised as a hand",
     "side": "a left and a right hand are mixed up in it",
     "scatter": "its joints are not clear: each look sees them elsewhere",
@@ -157,21 +163,43 @@ HEAVY = 0.7  # log odds that a group of signals must take to be named
 _MOST_REASONS = 3
 
 
-def reasons_of(contributions: dict[str, float]) -> tuple[str, ...]:
-    """Plain words for what takes most from a hand's quality."""
+def reasons_of(contributions: dict[str, float], doubtful: Sequence[str] = ()) -> tuple[str, ...]:
+    """Plain words for what takes most from a hand's quality.
+
+    Args:
+        doubtful: see ``Judgement``; named where it is the network that speaks against the hand.
+    """
     against: dict[str, float] = {}
     for name, value in contributions.items():
         group = next((start for start in REASONS if name.startswith(start)), None)
         if group is not None:
             against[group] = against.get(group, 0.0) + value
     heavy = sorted((value, group) for group, value in against.items() if value < -HEAVY)
-    return tuple(REASONS[group] for _, group in heavy[:_MOST_REASONS])
+    return tuple(_in_words(group, doubtful) for _, group in heavy[:_MOST_REASONS])
+
+
+def _in_words(group: str, doubtful: Sequence[str]) -> str:
+    if group != NETWORK or not doubtful:
+        return REASONS[group]
+    named = [part if part in ("thumb", "palm") else f"{part} finger" for part in doubtful[:2]]
+    return f"its {' and its '.join(named)} {'looks' if len(named) == 1 else 'look'} wrong"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is known of one hand before it is judged."""
+
+    signals: dict[str, float]
+    hand: Hand
+    fingers: int | None
+    residual: float
+    doubtful: tuple[str, ...]
 
 
 def measure(
     pyramid: Pyramid, points: Tensor, model: HandModel | None = None, *, usual: Tensor, usual_spread: Tensor
-) -> tuple[list[dict[str, float]], list[Hand], list[int | None], Tensor]:
-    """The signals of N hands with joints [N, 21, 2] (pixels), their fits, their fingers, and residuals [N].
+) -> list[Measured]:
+    """The signals of N hands with joints [N, 21, 2] (pixels), their fits and fingers.
 
     Args:
         usual, usual_spread: [20] see ``JudgeModel``.
@@ -181,14 +209,17 @@ def measure(
     flat, world = middle(looked)
     fit, hands = explain(model, looked, pyramid.width, pyramid.height)
     right = torch.tensor([hand.side == "right" for hand in hands])
-    columns = {**steadiness(looked), **anatomy(flat, world, right, usual, usual_spread), **fit_signals(fit)}
-    rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(len(hands))]
-    fingers = []
-    for row, hand, joints in zip(rows, hands, flat, strict=True):
+    sound, wrong = look(hand_views(pyramid, flat), judge_network())
+    columns = {
+        **steadiness(looked), **anatomy(flat, world, right, usual, usual_spread), **fit_signals(fit), NETWORK: sound,
+    }  # fmt: skip
+    found = []
+    for i, (hand, joints) in enumerate(zip(hands, flat, strict=True)):
         silhouette = compare(pyramid, hand, joints, model)
-        row.update(silhouette.signals())
-        fingers.append(silhouette.fingers)
-    return rows, hands, fingers, fit.residual
+        signals = {name: float(column[i]) for name, column in columns.items()} | silhouette.signals()
+        doubtful = tuple(parts_in_doubt(wrong[i], points_in_view(joints)))
+        found.append(Measured(signals, hand, silhouette.fingers, float(fit.residual[i]), doubtful))
+    return found
 
 
 def judge_pictures(
@@ -234,14 +265,13 @@ def _judge(picture: Tensor, detector: LandmarkDetector, boxes: Tensor | None, wa
     if landmarks:
         statistics = judge_model()
         points = torch.stack([hand.points for hand in landmarks]) * size
-        rows, hands, fingers, residual = measure(
-            Pyramid(picture), points, usual=statistics.usual, usual_spread=statistics.usual_spread
-        )
-        for row, hand, count, missed in zip(rows, hands, fingers, residual.tolist(), strict=True):
-            parts = statistics.contributions(row)
+        found = measure(Pyramid(picture), points, usual=statistics.usual, usual_spread=statistics.usual_spread)
+        for one in found:
+            signals, reasons = one.signals, reasons_of(statistics.contributions(one.signals), one.doubtful)
             judged.append(
-                Judgement(hand, statistics.quality(row), hand.confidence, count, missed, reasons_of(parts), row)
-            )
+                Judgement(one.hand, statistics.quality(signals), one.hand.confidence, one.fingers, one.residual,
+                          reasons, signals, doubtful=one.doubtful)
+            )  # fmt: skip
     if wanted is None:
         return PictureJudgement(width, height, tuple(judged))
     return _matched(PictureJudgement(width, height, tuple(judged)), [hand.points for hand in landmarks], wanted)

@@ -1,11 +1,12 @@
 """Fits the judge's logistic model to synthetic malformations, and measures it on kinds that it was not fitted to.
 
     python -m handrawer.evaluate.judge_fit measure MEASURED [--workers 16]    # draws the hands and looks at them
+    python -m handrawer.evaluate.judge_fit look MEASURED [NETWORK]            # asks the judge's network
     python -m handrawer.evaluate.judge_fit fit MEASURED                       # writes judge.json
 
-``measure`` writes MEASURED.safetensors with the signals of training and test hands; no picture is kept. The model that
-ships is fitted to all kinds; the figures of the report come from models fitted to two of the kinds and tested on the
-other two, with other scenes.
+``measure`` writes MEASURED (safetensors) with the signals of training and test hands, and beside it MEASURED.views with
+what the network is to see; ``look`` adds what it says. The model that ships is fitted to the kinds that its network was
+trained on (``judge_kinds``, ``judge_smears``), and to none of the four of ``malformed``, which are the test's.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import argparse
 import json
 import logging
 import multiprocessing
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..estimate.landmarks import LandmarkDetector
 from ..estimate.regions import Pyramid
-from .judge import MODEL_FILE, JudgeModel
+from .judge import MODEL_FILE, NETWORK, JudgeModel
+from .judge_network import WEIGHTS_FILE, hand_views, load_network, look
 from .judge_signals import anatomy, bone_ratios, explain, fit_signals, look_again, middle, steadiness
 from .judge_silhouette import compare
 from .malformed import KINDS, draw_malformed, load_open_hand
@@ -31,14 +35,14 @@ from .malformed import KINDS, draw_malformed, load_open_hand
 log = logging.getLogger("handrawer")
 
 SOUND, ANY = "sound", "any"  # sound hands in poses that show most fingers; in all poses and views
+OTHER = "other"  # malformed in one of the ways that the network was trained on
 TRAIN_SEED, TEST_SEED = 101, 202
-TRAIN_COUNT = {SOUND: 200, ANY: 100, **dict.fromkeys(KINDS, 100)}
-TEST_COUNT = {SOUND: 100, ANY: 60, **dict.fromkeys(KINDS, 50)}
-CHUNK = 24  # scenes that a worker draws at once
+TRAIN_COUNT = {SOUND: 120, ANY: 60, **dict.fromkeys(KINDS, 40), OTHER: 160}
+TEST_COUNT = {SOUND: 120, ANY: 40, **dict.fromkeys(KINDS, 50), OTHER: 40}
+CHUNK = 8  # scenes that a worker draws at once
 MIN_CONFIDENCE = 0.4
 RIDGE = 0.02  # of the logistic model's standardised weights
-BETTER = ("presence", "presence_least")  # signals that speak for a hand the greater they are; the others against it
-SPLITS = ((("missing", "fused"), ("extra", "backwards")), (("extra", "backwards"), ("missing", "fused")))
+BETTER = ("presence", "presence_least", NETWORK)  # the greater the better; of the others, the worse
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,10 @@ class Measured:
     """[N] bool."""
     features: Tensor
     """[N, C] mean of the looks."""
+    views: Tensor | None = None
+    """[N, VIEWS, 3, S, S] uint8, what the judge's network sees."""
+    sound: dict[str, Tensor] = field(default_factory=dict)
+    """What networks say of them, [N] logits of a sound hand by the network's name; "" is the one that ships."""
 
     def rows(self, *kinds: str) -> Tensor:
         """[M] the numbers of the pictures of these kinds."""
@@ -81,6 +89,7 @@ def measure_picture(picture: Tensor, detector: LandmarkDetector) -> dict | None:
     return {
         "signals": values, "world": world[0], "flat": flat[0], "right": hands[0].side == "right",
         "features": looked.features[0].mean(dim=0),
+        "views": (hand_views(pyramid, flat)[0] * 255).round().to(torch.uint8),
     }  # fmt: skip
 
 
@@ -89,23 +98,33 @@ def _chunk(task: tuple[int, str, int]) -> list[tuple[str, dict | None]]:
     torch.set_num_threads(1)
     # Every kind has scenes of its own, so that no malformed hand's sound twin is among the others.
     first = start + 1_000_000 * list(TRAIN_COUNT).index(kind)
-    drawn = draw_malformed(
-        seed, torch.arange(first, first + CHUNK), None if kind in (SOUND, ANY) else kind, any_pose=kind == ANY
-    )
+    index = torch.arange(first, first + CHUNK)
+    if kind == OTHER:
+        from .judge_scenes import draw_whole
+
+        drawn = draw_whole(seed, index, plain=True).malformed
+    else:
+        drawn = draw_malformed(seed, index, None if kind in (SOUND, ANY) else kind, any_pose=kind == ANY).pictures
     detector = LandmarkDetector(max_hands=1, min_confidence=MIN_CONFIDENCE)
-    pictures = drawn.pictures.permute(0, 2, 3, 1).contiguous()
+    pictures = drawn.permute(0, 2, 3, 1).contiguous()
     # As pictures come from a file: in 8 bits.
     return [(kind, measure_picture((picture * 255).round() / 255, detector)) for picture in pictures]
 
 
-def measured(seed: int, counts: dict[str, int], workers: int) -> Iterator[tuple[str, dict | None]]:
-    """Draw and measure hands until there are as many of each kind as wanted, the same for any number of workers."""
+def measured(
+    seed: int, counts: dict[str, int], workers: int, deadline: float = float("inf")
+) -> Iterator[tuple[str, dict | None]]:
+    """Draw and measure hands until there are as many of each kind as wanted, the same for any number of workers.
+
+    Args:
+        deadline: of ``time.monotonic``, after which no more are waited for.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = dict.fromkeys(counts, 0)
         have = dict.fromkeys(counts, 0)
         futures: dict[str, list] = {kind: [] for kind in counts}
-        while any(have[kind] < counts[kind] for kind in counts):
+        while any(have[kind] < counts[kind] for kind in counts) and time.monotonic() < deadline:
             open_kinds = [kind for kind in counts if have[kind] < counts[kind]]
             for kind in open_kinds:
                 while len(futures[kind]) < -(-2 * workers // len(open_kinds)):
@@ -126,15 +145,20 @@ def stack(entries: list[tuple[str, dict | None]]) -> Measured:
     first = next(entry for _, entry in entries if entry is not None)
     names = tuple(first["signals"])
     blank = {"signals": dict.fromkeys(names, 0.0), "world": torch.zeros(21, 3), "flat": torch.zeros(21, 2),
-             "right": True, "features": torch.zeros_like(first["features"])}  # fmt: skip
+             "right": True, "features": torch.zeros_like(first["features"]),
+             "views": torch.zeros_like(first["views"])}  # fmt: skip
     filled = [entry or blank for _, entry in entries]
+    tensors = {
+        name: torch.stack([torch.as_tensor(entry[name]) for entry in filled])
+        for name in ("world", "flat", "right", "features", "views")
+    }
     return Measured(
         kind=tuple(kind for kind, _ in entries),
         found=torch.tensor([entry is not None for _, entry in entries]),
         names=names,
         signals=torch.tensor([[entry["signals"][name] for name in names] for entry in filled]),
-        **{name: torch.stack([torch.as_tensor(entry[name]) for entry in filled])
-           for name in ("world", "flat", "right", "features")},
+        world=tensors["world"], flat=tensors["flat"], right=tensors["right"], features=tensors["features"],
+        views=tensors["views"],
     )  # fmt: skip
 
 
@@ -142,45 +166,63 @@ _TENSORS = ("found", "signals", "world", "flat", "right", "features")
 
 
 def save_measured(path: str, **sets: Measured) -> None:
+    """Write sets of hands; their views, which are large, into a file beside it."""
     from safetensors.torch import save_file
 
     told = {name: json.dumps({"kind": part.kind, "names": part.names}) for name, part in sets.items()}
-    tensors = {
-        f"{name}.{key}": getattr(part, key).half() if key == "features" else getattr(part, key)
-        for name, part in sets.items()
-        for key in _TENSORS
-    }
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path, metadata=told)
+    tensors, views = {}, {}
+    for name, part in sets.items():
+        for key in _TENSORS:
+            value = getattr(part, key)
+            tensors[f"{name}.{key}"] = (value.half() if key == "features" else value).contiguous()
+        tensors |= {f"{name}.sound.{network}": logits.contiguous() for network, logits in part.sound.items()}
+        if part.views is not None:
+            views[name] = part.views.contiguous()
+    save_file(tensors, path, metadata=told)
+    if views:
+        save_file(views, views_file(path))
 
 
-def load_measured(path: str) -> dict[str, Measured]:
+def views_file(path: str) -> Path:
+    return Path(path).with_suffix(".views")
+
+
+def load_measured(path: str, views: bool = False) -> dict[str, Measured]:
+    """The sets of a file; with what the network is to see, if asked for."""
     from safetensors import safe_open
+    from safetensors.torch import load_file
 
-    found = {}
+    found, seen = {}, load_file(views_file(path)) if views else {}
     with safe_open(path, framework="pt") as file:
         for name, told in (file.metadata() or {}).items():
             if name in ("train", "test", "mini"):
                 about = json.loads(told)
                 tensors = {key: file.get_tensor(f"{name}.{key}") for key in _TENSORS}
                 tensors["features"] = tensors["features"].float()
-                found[name] = Measured(kind=tuple(about["kind"]), names=tuple(about["names"]), **tensors)
+                start = f"{name}.sound."
+                sound = {key[len(start) :]: file.get_tensor(key) for key in list(file.keys()) if key.startswith(start)}
+                found[name] = Measured(
+                    kind=tuple(about["kind"]), names=tuple(about["names"]), views=seen.get(name), sound=sound, **tensors
+                )
     return found
 
 
-def columns(part: Measured, usual: Tensor, spread: Tensor) -> tuple[tuple[str, ...], Tensor]:
-    """All signals [N, S] with their names, the bones' too."""
+def columns(part: Measured, usual: Tensor, spread: Tensor, network: str | None = "") -> tuple[tuple[str, ...], Tensor]:
+    """All signals [N, S] with their names, the bones' and the network's too (None: without a network)."""
     more = anatomy(part.flat, part.world, part.right, usual, spread)
+    if network is not None:
+        more[NETWORK] = part.sound[network]
     return (*part.names, *more), torch.cat([part.signals, torch.stack(list(more.values()), dim=1)], dim=1)
 
 
-def fit(part: Measured, kinds: tuple[str, ...]) -> JudgeModel:
+def fit(part: Measured, kinds: tuple[str, ...], network: str | None = "") -> JudgeModel:
     """A model that tells these kinds from sound hands, of the hands that are found."""
     sound = part.rows(SOUND, ANY)
     sound, bad = sound[part.found[sound]], part.rows(*kinds)
     bad = bad[part.found[bad]]
     ratios = bone_ratios(part.world[sound])
     usual, usual_spread = ratios.mean(dim=0), ratios.std(dim=0).clamp_min(0.02)
-    names, every = columns(part, usual, usual_spread)
+    names, every = columns(part, usual, usual_spread, network)
     rows = torch.cat([sound, bad])
     values = every[rows].double()
     good = torch.cat([torch.ones(len(sound)), torch.zeros(len(bad))]).double()
@@ -227,9 +269,9 @@ def _newton(values: Tensor, good: Tensor, share: Tensor) -> tuple[Tensor, Tensor
     return at[:-1], at[-1]
 
 
-def qualities(model: JudgeModel, part: Measured) -> Tensor:
+def qualities(model: JudgeModel, part: Measured, network: str | None = "") -> Tensor:
     """[N] qualities, 0 where nothing was found."""
-    names, every = columns(part, model.usual, model.usual_spread)
+    names, every = columns(part, model.usual, model.usual_spread, network)
     found = [model.quality(dict(zip(names, row, strict=True))) for row in every.tolist()]
     return torch.where(part.found, torch.tensor(found), 0.0)
 
@@ -243,20 +285,36 @@ def auc(good: Tensor, bad: Tensor) -> float:
 def _measure(arguments: argparse.Namespace) -> None:
     scale = arguments.share
     sets = {}
-    for name, seed, counts in (("train", TRAIN_SEED, TRAIN_COUNT), ("test", TEST_SEED, TEST_COUNT)):
+    deadline = time.monotonic() + arguments.seconds
+    for name, seed, counts in (("test", TEST_SEED, TEST_COUNT), ("train", TRAIN_SEED, TRAIN_COUNT)):
         counts = {kind: max(1, round(scale * count)) for kind, count in counts.items()}
-        sets[name] = stack(list(measured(seed, counts, arguments.workers)))
+        entries = list(measured(seed, counts, arguments.workers, deadline))
+        log.info("%s: %d hands of %d", name, len(entries), sum(counts.values()))
+        if entries:
+            sets[name] = stack(entries)
     save_measured(arguments.measured, **sets)
+
+
+def _look(arguments: argparse.Namespace) -> None:
+    parts = load_measured(arguments.measured, views=True)
+    for told in arguments.network or [str(WEIGHTS_FILE)]:
+        name, _, path = told.rpartition("=")
+        network = load_network(Path(path)).to(arguments.device)
+        for key, part in parts.items():
+            if part.views is None:
+                raise ValueError(f"{views_file(arguments.measured)} lacks the views of {key}: measure again.")
+            some = [look(v.to(arguments.device).float() / 255, network)[0].cpu() for v in part.views.split(64)]
+            parts[key] = replace(part, sound=part.sound | {name: torch.cat(some)})
+    save_measured(arguments.measured, **{key: replace(part, views=None) for key, part in parts.items()})
 
 
 def _fit(arguments: argparse.Namespace) -> None:
     parts = load_measured(arguments.measured)
-    MODEL_FILE.write_text(fit(parts["train"], KINDS).to_json(), encoding="utf-8")
-    for tuned, others in SPLITS:
-        model = fit(parts["train"], tuned)
-        quality = qualities(model, parts["test"])
-        area = auc(quality[parts["test"].rows(SOUND)], quality[parts["test"].rows(*others)])
-        log.info("fitted to %s, tested on %s: %.3f", " and ".join(tuned), " and ".join(others), area)
+    model = fit(parts["train"], (OTHER,))
+    MODEL_FILE.write_text(model.to_json(), encoding="utf-8")
+    quality = qualities(model, parts["test"])
+    area = auc(quality[parts["test"].rows(SOUND)], quality[parts["test"].rows(*KINDS)])
+    log.info("%s, which it was not fitted to: area under the curve %.3f", ", ".join(KINDS), area)
 
 
 def main() -> None:
@@ -265,8 +323,14 @@ def main() -> None:
     first = commands.add_parser("measure", help="draw hands and look at them; a core minute for eighty")
     first.add_argument("measured")
     first.add_argument("--workers", type=int, default=1)
+    first.add_argument("--seconds", type=float, default=float("inf"), help="after which what is there is kept")
     first.add_argument("--share", type=float, default=1.0, help="of the number of hands")
     first.set_defaults(run=_measure)
+    third = commands.add_parser("look", help="ask the judge's network of all hands that were measured")
+    third.add_argument("measured")
+    third.add_argument("network", nargs="*", help="a file, or NAME=FILE; without a name, or without any: what ships")
+    third.add_argument("--device", default="cpu")
+    third.set_defaults(run=_look)
     second = commands.add_parser("fit", help="write judge.json and say how well it tells kinds that it has not seen")
     second.add_argument("measured")
     second.set_defaults(run=_fit)

@@ -43,17 +43,19 @@ class Drawn:
         kind: for each one of ``KINDS``, or "sound".
         finger: for each the finger's name, or "".
         scene: of the sound hands; malformed ones have its side, camera and looks.
+        twins: [N, 3, size, size] the same hands, sound.
     """
 
     pictures: Tensor
     kind: tuple[str, ...]
     finger: tuple[str, ...]
     scene: Scene
+    twins: Tensor
 
 
 @functools.lru_cache(maxsize=1)
-def _workshop() -> tuple[HandModel, tuple[Tensor, ...], Skin]:
-    """The open hand with a second copy of every finger (collapsed where unused), the copies' vertices, and its skin."""
+def workshop() -> tuple[HandModel, tuple[Tensor, ...]]:
+    """The open hand with a second copy of every finger (collapsed where unused), and the copies' vertices."""
     hand = load_open_hand()
     finger = torch.where(hand.parts > 0, torch.div(hand.parts - 1, 3, rounding_mode="floor"), -1)
     finger[hand.parts == 1] = -1  # the thumb's metacarpal belongs to the palm
@@ -74,13 +76,13 @@ def _workshop() -> tuple[HandModel, tuple[Tensor, ...], Skin]:
         hand, template=hand.template[row], faces=torch.cat(faces), shape_dirs=hand.shape_dirs[row],
         weights=hand.weights[row], parts=hand.parts[row], regions={**more, "nails": nails},
     )  # fmt: skip
-    return model, tuple(copies), make_skin(model)
+    return model, tuple(copies)
 
 
 @functools.lru_cache(maxsize=16)
-def _without(finger: int, kept: int) -> HandModel:
+def stump_model(finger: int, kept: int) -> HandModel:
     """The workshop's hand whose finger ends in a closed stump behind its joint number ``kept`` (0: none is left)."""
-    model, _, _ = _workshop()
+    model, _ = workshop()
     base = 1 + 3 * finger  # the finger's first rig joint
     joint = base + kept
     chain = [*range(joint, base + 3)]
@@ -112,7 +114,7 @@ def _posed(scene: Scene, rows: list[int], model: HandModel, rotations: Tensor) -
         model, rotations, scene.shape[rows], scene.orientation[rows], scene.translation[rows], scene.left[rows]
     )
     vertices = posed.vertices.clone()
-    for number, copies in enumerate(_workshop()[1]):
+    for number, copies in enumerate(workshop()[1]):
         vertices[:, copies] = posed.joints[:, [1 + 4 * number]]
     return dataclasses.replace(posed, vertices=vertices)
 
@@ -124,12 +126,12 @@ def _rotations(scene: Scene, row: int, angles: Tensor | None = None) -> Tensor:
 def _missing(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
     """A half of them whole fingers, the others end behind the middle joint (of a thumb: always its two ends)."""
     kept = 1 if finger == 0 or float(u[0]) < 0.4 else 0
-    return _posed(scene, [row], _without(finger, kept), _rotations(scene, row))
+    return _posed(scene, [row], stump_model(finger, kept), _rotations(scene, row))
 
 
 def _extra(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
     """A copy of the finger: between it and its neighbour, which part for it, or outside of the hand."""
-    plain = _workshop()[0]
+    plain = workshop()[0]
     angles = scene.angles[row].clone()
     between = finger in (1, 2, 3)
     if between:
@@ -152,7 +154,7 @@ def _extra(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
     length = 0.85 + 0.2 * float(u[2])
     vertices = posed.vertices.clone()
     moved = (vertices[0, own] - base) * length @ rotation.mT + base + share * step
-    vertices[0, _workshop()[1][finger]] = moved
+    vertices[0, workshop()[1][finger]] = moved
     return dataclasses.replace(posed, vertices=vertices)
 
 
@@ -172,7 +174,7 @@ def _finger_of_vertex(model: HandModel) -> Tensor:
 
 def _fused(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
     """The finger and its neighbour on the little finger's side grow into one."""
-    plain = _workshop()[0]
+    plain = workshop()[0]
     other = min(finger + 1, 4)
     finger = other - 1
     angles = scene.angles[row].clone()
@@ -235,7 +237,7 @@ def _backwards(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
         rotations[0, 3 * finger + 1] = axis_angle_to_matrix(sideways)[0] @ rotations[0, 3 * finger + 1]
         if how > 0.75:
             rotations[0, 3 * finger + 2] = axis_angle_to_matrix(-sideways)[0] @ rotations[0, 3 * finger + 2]
-    return _posed(scene, [row], _workshop()[0], rotations)
+    return _posed(scene, [row], workshop()[0], rotations)
 
 
 _EDITS = {"missing": _missing, "extra": _extra, "fused": _fused, "backwards": _backwards}
@@ -263,7 +265,9 @@ def _choice(scene: Scene, row: int, kind: str | None, u: float) -> int | None:
     return able[min(int(u * len(able)), len(able) - 1)] if able else None
 
 
-def draw_malformed(seed: int, index: Tensor, kind: str | None, *, size: int = 256, any_pose: bool = False) -> Drawn:
+def draw_malformed(
+    seed: int, index: Tensor, kind: str | None, *, size: int = 256, any_pose: bool = False, device: str = "cpu"
+) -> Drawn:
     """Pictures of malformed hands, or of sound ones drawn alike.
 
     Of the scenes with these numbers those are left out that show the hand from its edge, have no finger to change, or
@@ -274,32 +278,52 @@ def draw_malformed(seed: int, index: Tensor, kind: str | None, *, size: int = 25
         kind: one of ``KINDS``; None for sound hands, of scenes in which a finger could have been missing.
         size: side of the pictures, pixels.
         any_pose: sound hands of all poses and views, fists too.
+        device: to draw on, where the pictures stay; all else is done on the processor.
 
     Raises:
         ValueError: an unknown kind.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"Unknown kind of malformation {kind!r}: choose one of {', '.join(KINDS)}.")
-    model, _, skin = _workshop()
+    model = workshop()[0]
     scene = draw_scenes(seed, index, load_open_hand())
     u = uniforms(seed, index, 4, stream=_STREAM)
     fingers = {row: _choice(scene, row, kind, float(u[row, 3])) for row in range(len(index))}
     rows = [row for row, finger in fingers.items() if finger is not None and int(scene.view[row]) < 2]
     rows = list(fingers) if any_pose and kind is None else rows
     if not rows:
-        return Drawn(torch.zeros(0, 3, size, size), (), (), rows_of(scene, []))
+        nothing = torch.zeros(0, 3, size, size, device=device)
+        return Drawn(nothing, (), (), rows_of(scene, []), nothing)
     sound = _posed(scene, rows, model, angles_to_rotations(load_open_hand(), scene.angles[rows]))
     whole = dataclasses.replace(rows_of(scene, rows), posed=sound)
-    pictures = draw_pictures(whole, model, skin, size=size, seed=seed)
+    pictures = _pictures(whole, size, seed, device)
     if kind is None:
-        return Drawn(pictures, ("sound",) * len(rows), ("",) * len(rows), rows_of(scene, rows))
+        return Drawn(pictures, ("sound",) * len(rows), ("",) * len(rows), rows_of(scene, rows), pictures)
     edited = [_EDITS[kind](scene, row, fingers[row] or 0, u[row]) for row in rows]
     posed = PosedHand(*(torch.cat([getattr(e, name) for e in edited]) for name in ("vertices", "joints", "rotations")))
-    changed = draw_pictures(dataclasses.replace(whole, posed=posed), model, skin, size=size, seed=seed)
-    share = ((changed - pictures).abs().amax(dim=1) > CHANGED).float().mean(dim=(1, 2)) / _covered(whole)
+    changed = _pictures(dataclasses.replace(whole, posed=posed), size, seed, device)
+    share = ((changed - pictures).abs().amax(dim=1) > CHANGED).float().mean(dim=(1, 2)).cpu() / _covered(whole)
     seen = [i for i in range(len(rows)) if float(share[i]) > VISIBLE]
     names = tuple(FINGER_NAMES[fingers[rows[i]] or 0] for i in seen)
-    return Drawn(changed[seen], (kind,) * len(seen), names, rows_of(scene, [rows[i] for i in seen]))
+    return Drawn(changed[seen], (kind,) * len(seen), names, rows_of(scene, [rows[i] for i in seen]), pictures[seen])
+
+
+@functools.lru_cache(maxsize=2)
+def _workshop_on(device: str) -> tuple[HandModel, Skin]:
+    model = workshop()[0].to(device)
+    return model, make_skin(model)
+
+
+def _pictures(scene: Scene, size: int, seed: int, device: str) -> Tensor:
+    model, skin = _workshop_on(device)
+    return draw_pictures(on_device(scene, device), model, skin, size=size, seed=seed)
+
+
+def on_device(scene: Scene, device: str) -> Scene:
+    """The scene's tensors on a device."""
+    posed = PosedHand(*(getattr(scene.posed, part.name).to(device) for part in dataclasses.fields(scene.posed)))
+    values = {f.name: getattr(scene, f.name) for f in dataclasses.fields(scene) if f.name != "posed"}
+    return dataclasses.replace(scene, **{name: value.to(device) for name, value in values.items()}, posed=posed)
 
 
 def _covered(scene: Scene) -> Tensor:

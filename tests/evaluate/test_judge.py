@@ -1,6 +1,7 @@
 """Malformed synthetic hands, and the judge that was fitted to them."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from handrawer.evaluate.judge import (
     judge_pictures,
     reasons_of,
 )  # fmt: skip
+from handrawer.evaluate.judge_blind import read_labels
 from handrawer.evaluate.judge_fit import KINDS, Measured, auc, fit, load_measured, qualities, save_measured
+from handrawer.evaluate.judge_report import report
 from handrawer.evaluate.judge_signals import BONES, bone_ratios
 from handrawer.evaluate.malformed import draw_malformed
 from handrawer.hand.hands import Hands, hand_from_gesture
@@ -77,15 +80,18 @@ def test_the_match_to_wanted_hands(example, judged):
         judge_pictures(example, wanted=Hands((hand_from_gesture("fist", "left", 64, 640),)), thoroughness="fast")
 
 
+FOR = ("presence", "network")  # the signals that speak for a hand
+
+
 def test_the_model_that_ships_takes_nothing_amiss_for_good():
     model = judge_model()
     assert JudgeModel.from_json(model.to_json()).to_json() == model.to_json()
     plain = dict(zip(model.names, model.mean.tolist(), strict=True))
     best = {name: value - 3 * float(spread) for (name, value), spread in zip(plain.items(), model.spread, strict=True)}
-    best |= {name: plain[name] + 3 for name in plain if name.startswith("presence")}
+    best |= {name: plain[name] + 3 for name in plain if name.startswith(FOR)}
     assert model.quality(best) > 0.5
     for name, weight in zip(model.names, model.weights.tolist(), strict=True):
-        assert weight >= 0 if name.startswith("presence") else weight <= 0, name
+        assert weight >= 0 if name.startswith(FOR) else weight <= 0, name
         assert any(name.startswith(start) for start in (*REASONS, "apart", "uneven")), name
 
 
@@ -94,6 +100,9 @@ def test_reasons_are_the_heaviest_first():
         REASONS["more"], REASONS["residual"],
     )  # fmt: skip
     assert reasons_of({"more": -0.1}) == ()
+    assert reasons_of({"network": -2.0}) == (REASONS["network"],)
+    assert reasons_of({"network": -2.0}, ("index",)) == ("its index finger looks wrong",)
+    assert reasons_of({"network": -2.0}, ("thumb", "palm", "ring")) == ("its thumb and its palm look wrong",)
 
 
 def made_up(generator: torch.Generator, shift: float, kind: str, count: int = 40) -> dict:
@@ -103,7 +112,7 @@ def made_up(generator: torch.Generator, shift: float, kind: str, count: int = 40
         "kind": (kind,) * count, "found": torch.ones(count, dtype=torch.bool), "signals": signals,
         "world": world + 0.001 * torch.randn(count, 21, 3, generator=generator),
         "flat": torch.randn(count, 21, 2, generator=generator), "right": torch.ones(count, dtype=torch.bool),
-        "features": torch.zeros(count, 4),
+        "features": torch.zeros(count, 4), "views": torch.zeros(count, 1, 3, 4, 4, dtype=torch.uint8),
     }  # fmt: skip
 
 
@@ -115,12 +124,19 @@ def test_a_fit_tells_what_it_learned_and_keeps_the_signs(tmp_path):
     }
     part = Measured(names=("scatter", "residual"), **joined)  # pyright: ignore[reportArgumentType]
     save_measured(str(tmp_path / "m.safetensors"), train=part)
+    told = torch.cat([torch.ones(40), -torch.ones(40)])
+    part = dataclasses.replace(load_measured(str(tmp_path / "m.safetensors"), views=True)["train"], sound={"": told})
+    assert part.views is not None and part.views.shape == (80, 1, 3, 4, 4)
+    save_measured(str(tmp_path / "m.safetensors"), train=dataclasses.replace(part, views=None))
     part = load_measured(str(tmp_path / "m.safetensors"))["train"]
-    model = fit(part, ("missing",))
+    assert torch.equal(part.sound[""], told) and part.views is None
+    both = fit(part, ("missing",))
+    assert dict(zip(both.names, both.weights.tolist(), strict=True))["network"] > 0.3, "the greater the better"
+    model = fit(part, ("missing",), None)
     weights = dict(zip(model.names, model.weights.tolist(), strict=True))
     assert weights["scatter"] < -0.3, "the greater the worse"
     assert weights["residual"] == 0, "it fell where it should have risen: left out"
-    quality = qualities(model, part)
+    quality = qualities(model, part, None)
     assert auc(quality[part.rows("sound")], quality[part.rows("missing")]) > 0.9
 
 
@@ -156,3 +172,30 @@ def test_picking_against_a_random_pick():
     assert picked == pytest.approx(float(truth.amax(dim=1).mean())) and random == pytest.approx(float(truth.mean()))
     assert 0 < low < gain < high
     assert abs(picked_against_random(torch.rand(40, 8, generator=torch.Generator().manual_seed(1)), truth)[2]) < 0.15
+
+
+def test_the_report_tells_kinds_labels_and_what_was_left_out(tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    kinds = ("sound", "any", *KINDS, "other")
+    sets = [made_up(generator, 0.0 if kind in kinds[:2] else 1.5, kind, 30) for kind in kinds]
+    joined = {
+        key: sum((s[key] for s in sets), ()) if key == "kind" else torch.cat([s[key] for s in sets]) for key in sets[0]
+    }
+    joined["signals"] *= torch.tensor([1.0, -1.0])  # so that both grow the worse a hand is
+    joined["views"] = None
+    logits = torch.tensor([1.0 if kind in kinds[:2] else -1.0 for kind in joined["kind"]]) + torch.randn(
+        len(joined["kind"]), generator=generator
+    )
+    part = Measured(names=("scatter", "residual"), sound={"": logits, "missing": logits}, **joined)  # pyright: ignore
+    labels = {"labelled by": "a test", "labels": ["sound", "malformed", "unclear"] * 20}
+    (tmp_path / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    quality = torch.zeros(60)
+    for number, label in read_labels(tmp_path / "labels.json").items():
+        quality[number] = {"sound": 0.9, "malformed": 0.1, "unclear": 0.5}[label]
+    (tmp_path / "qualities.json").write_text(json.dumps({"qualities": quality.tolist()}), encoding="utf-8")
+    text = report({"train": part, "test": part}, (), (tmp_path, tmp_path / "labels.json"))
+    (line,) = [line for line in text.splitlines() if "**all four**" in line]
+    cells = [cell.strip() for cell in line.split("|")]
+    assert cells[2] == "30 + 120" and 0.8 < float(cells[3].split()[0]) <= 1
+    assert float(cells[3].split()[0]) > float(cells[5].split()[0]), "the network helps"
+    assert "| all | 20 + 20 | 1.000 (1.000 to 1.000) |" in text and "| missing |" in text.split("Leave one kind out")[1]

@@ -1,0 +1,228 @@
+"""The judge's network: what it is trained on, how it is trained, and what is made of its answers."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from handrawer.estimate.regions import Pyramid, to_picture
+from handrawer.evaluate import judge_kinds, judge_smears
+from handrawer.evaluate.judge_blind import COUNT, count_answers, order, pairs_of, read_labels
+from handrawer.evaluate.judge_kinds import MESH_EDITS, along, between, start_work, turned, workbench
+from handrawer.evaluate.judge_network import (
+    CELLS,
+    VIEWS,
+    WEIGHTS_FILE,
+    JudgeNetwork,
+    hand_regions,
+    hand_views,
+    load_network,
+    look,
+    maps_of,
+    parts_in_doubt,
+    points_in_view,
+    save_network,
+)
+from handrawer.evaluate.judge_scenes import TRAINING_KINDS, compressed, crops, draw_pairs, draw_whole, processed
+from handrawer.evaluate.judge_smears import PICTURE_EDITS, blurred, place_beside
+from handrawer.evaluate.judge_train import Pool, in_bytes, moved, read_pairs, save_pairs, train
+from handrawer.evaluate.malformed import KINDS
+from handrawer.mini.random_table import uniforms
+from handrawer.mini.scene import draw_scenes
+
+
+@pytest.fixture(scope="module")
+def work():
+    bench = workbench()
+    return start_work(draw_scenes(5, torch.arange(6), bench.hand), bench)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return draw_pairs(5, torch.arange(8), ("bones", "moved", "pasted", "spliced"), size=64)
+
+
+@pytest.mark.parametrize("kind", MESH_EDITS)
+def test_a_kind_changes_the_hand_and_keeps_its_palm_where_it_is(work, kind):
+    u = uniforms(1, torch.arange(6), judge_kinds.NUMBERS)
+    vertices = MESH_EDITS[kind](work, u)
+    assert torch.equal(vertices, MESH_EDITS[kind](work, u)) and bool(torch.isfinite(vertices).all())
+    moved_by = (vertices - work.vertices).norm(dim=-1)
+    assert bool((moved_by.amax(dim=1) > 0.003).all()), "at least three millimetres"
+    forearm = work.bench.hand.regions["forearm"]
+    if kind != "lump":
+        assert float(moved_by[:, forearm].max()) < 1e-4
+
+
+def test_no_training_kind_is_one_of_the_test_s_and_all_keep_five_digits(work):
+    assert not set(TRAINING_KINDS) & set(KINDS)
+    u = uniforms(2, torch.arange(6), judge_kinds.NUMBERS)
+    for kind in ("moved", "replaced"):
+        vertices = MESH_EDITS[kind](work, u)
+        shown = [((vertices[:, copy] - vertices[:, copy[:1]]).norm(dim=-1).amax(dim=1) > 0.01).int()
+                 for copy in work.bench.copies]  # fmt: skip
+        assert torch.stack(shown).sum(dim=0).tolist() == [1] * 6, "one copy comes"
+        count = len(work.bench.hand.template)
+        reach = []
+        for hand, sound in zip(vertices[:, :count], work.vertices[:, :count], strict=True):
+            tips = work.bench.hand.tip_vertices
+            reach.append(int(((hand - sound)[tips].norm(dim=-1) > 0.01).sum()))
+        assert reach == [1] * 6, "and one finger goes"
+
+
+def test_places_on_a_chain_and_turns():
+    chain = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 2]]])
+    points = torch.tensor([[[0.5, 0.1, 0], [1, 0.25, 0.1], [1.1, 1, 1.0], [1, 1, 9]]])
+    place = along(points, chain)
+    assert torch.allclose(place, torch.tensor([[0.5, 1.25, 2.5, 3.0]]))
+    assert torch.allclose(between(chain, place)[0, 2], torch.tensor([1.0, 1.0, 1.0]))
+    quarter = turned(torch.tensor([[[1.0, 0, 0]]]), torch.tensor([[0.0, 0, 1]]), torch.tensor([[math.pi / 2]]))
+    assert torch.allclose(quarter, torch.tensor([[[0.0, 1, 0]]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", PICTURE_EDITS)
+def test_a_picture_is_changed_where_it_should_be(kind):
+    generator = torch.Generator().manual_seed(0)
+    pictures, other = torch.rand(2, 3, 64, 64, generator=generator), torch.rand(2, 3, 64, 64, generator=generator)
+    middle, extent = torch.full((2, 2), 0.3), torch.full((2,), 0.3)
+    u = uniforms(3, torch.arange(2), judge_smears.NUMBERS)
+    changed = PICTURE_EDITS[kind](pictures, other, middle, extent, u)
+    assert changed.shape == pictures.shape and float((changed - pictures).abs().amax()) > 0.05
+    if kind in judge_smears.LOCAL:
+        assert float((changed - pictures)[..., 50:, 50:].abs().amax()) < 5e-3, "far away nothing changes"
+
+
+def test_beside_the_hand_is_far_from_it():
+    points = torch.rand(4, 21, 2) * 0.3
+    beside = place_beside(points, uniforms(4, torch.arange(4), 16))
+    assert float((beside[:, None] - points).norm(dim=-1).amin()) > 0.2
+
+
+def test_blur_and_compression_of_nothing_change_nothing():
+    picture = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(blurred(picture, 0.05), picture, atol=1e-5)
+    assert torch.allclose(compressed(picture, torch.full((2,), 1e-5)), picture, atol=1e-3)
+    flat = torch.full((1, 3, 32, 32), 0.37)
+    assert torch.allclose(compressed(flat, torch.tensor([0.001])), flat, atol=1e-3)
+    assert float((compressed(picture, torch.full((2,), 0.2)) - picture).abs().mean()) > 0.05
+
+
+def test_pairs_are_one_hand_once_sound_and_once_not(pairs):
+    again = draw_pairs(5, torch.arange(8), ("bones", "moved", "pasted", "spliced"), size=64)
+    assert torch.equal(pairs.malformed, again.malformed) and len(pairs.kind) >= 2
+    assert pairs.sound.shape == (len(pairs.kind), 3, 224, 224) and pairs.wrong.shape[1:] == (CELLS, CELLS)
+    assert bool((pairs.wrong.flatten(1).amax(dim=1) > 0.2).all()) and float(pairs.wrong.max()) <= 1
+    whole = draw_whole(5, torch.arange(8), ("bones", "moved", "pasted", "spliced"), size=64, plain=True)
+    outside = (whole.changed == 0).expand_as(whole.sound)
+    assert float((whole.sound - whole.malformed)[outside].abs().max()) <= 0.061
+
+
+def test_what_happens_to_pictures_keeps_them_pictures(pairs):
+    u = uniforms(6, torch.arange(len(pairs.kind)), 28)
+    found = processed(pairs.sound, u)
+    assert found.shape == pairs.sound.shape and float(found.min()) >= 0 and float(found.max()) <= 1
+    same, wrong = moved(pairs.malformed[:1], pairs.wrong[:1], torch.full((1, 4), 0.5))
+    assert torch.allclose(same, pairs.malformed[:1], atol=1e-4) and torch.allclose(wrong, pairs.wrong[:1], atol=1e-4)
+
+
+def test_crops_are_the_judge_s_views():
+    picture = torch.rand(1, 3, 128, 128)
+    points = torch.rand(1, 21, 2, generator=torch.Generator().manual_seed(3)) * 60 + 30
+    ours = crops(picture, hand_regions(points))
+    views = hand_views(Pyramid(picture[0].permute(1, 2, 0)), points)
+    assert views.shape == (1, len(VIEWS), 3, 224, 224) and torch.allclose(ours[0], views[0, 0], atol=1e-4)
+    assert torch.allclose(views[0, 1].flip(-1), views[0, 0])
+    places = points_in_view(points[0])
+    back = to_picture(hand_regions(points)[0], places - 0.5)
+    assert torch.allclose(back, points[0], atol=1e-3)
+
+
+def test_a_network_comes_back_from_its_file(tmp_path, pairs):
+    torch.manual_seed(0)
+    network = JudgeNetwork().eval()
+    save_network(network, tmp_path / "n.safetensors", {"steps": 0})
+    other = load_network(tmp_path / "n.safetensors")
+    views = pairs.sound[:1, None].expand(-1, len(VIEWS), -1, -1, -1)
+    first, wrong = look(views, network)
+    again, _ = look(views, other)
+    assert first.shape == (1,) and wrong.shape == (1, CELLS, CELLS) and torch.allclose(first, again, atol=0.02)
+    with pytest.raises(FileNotFoundError, match="install HanDrawer again"):
+        load_network(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_network(tmp_path / "bad.safetensors")
+    with pytest.raises(ValueError, match="224 pixels"):
+        maps_of(torch.zeros(1, 3, 64, 64))
+
+
+def test_the_network_that_ships_is_small_and_knows_none_of_the_test_s_kinds():
+    from safetensors import safe_open
+
+    assert WEIGHTS_FILE.stat().st_size < 1_000_000
+    with safe_open(WEIGHTS_FILE, framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+    assert not set(about["kinds"]) & set(KINDS) and "left out" not in about
+
+
+def test_training_learns_and_goes_on_where_it_stopped(tmp_path, pairs):
+    save_pairs(pairs, tmp_path / "pool.safetensors")
+    pool = Pool(read_pairs(tmp_path, "cpu"))
+    assert torch.equal(pool.sound, in_bytes(pairs).sound)
+    options = {"device": "cpu", "seconds": 1e9, "batch": 2}
+    straight = train(pool, tmp_path / "a", steps=3, **options)
+
+    class Stopped(Pool):
+        left = 2
+
+        def batch(self, rows, u):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().batch(rows, u)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Stopped(read_pairs(tmp_path, "cpu")), tmp_path / "b", steps=3, save_every=0.0, **options)
+    assert not (tmp_path / "b" / "network.safetensors").exists()
+    again = train(pool, tmp_path / "b", steps=3, **options)
+    for name, value in straight.state_dict().items():
+        assert torch.allclose(value, again.state_dict()[name], atol=1e-4), name
+    start = JudgeNetwork().state_dict()["fine.weight"]
+    assert not torch.equal(start, straight.state_dict()["fine.weight"])
+    with pytest.raises(ValueError, match="draw them first"):
+        read_pairs(tmp_path / "nowhere", "cpu")
+
+
+def test_what_is_wrong_is_told_by_finger():
+    points = torch.full((21, 2), 0.5)
+    for finger in range(5):
+        for joint in range(4):
+            points[1 + 4 * finger + joint] = torch.tensor([0.15 + 0.17 * finger, 0.7 - 0.15 * joint])
+    points[0] = torch.tensor([0.5, 0.9])
+    wrong = torch.zeros(CELLS, CELLS)
+    assert parts_in_doubt(wrong, points) == {}
+    x, y = (points[8] * CELLS).long().tolist()
+    wrong[y - 1 : y + 2, x - 1 : x + 2] = 0.9
+    assert list(parts_in_doubt(wrong, points)) == ["index"]
+    x, y = (points[12] * CELLS).long().tolist()
+    wrong[y - 2 : y + 2, x - 2 : x + 2] = 0.9
+    assert list(parts_in_doubt(wrong, points)) == ["middle", "index"]
+
+
+def test_labels_and_answers_belong_to_their_sheets(tmp_path):
+    assert sorted(order()) == list(range(COUNT)) and order() != sorted(order())
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"labels": ["sound"] * (COUNT - 1) + ["malformed"]}), encoding="utf-8")
+    labels = read_labels(path)
+    assert labels[order()[-1]] == "malformed" and list(labels.values()).count("sound") == COUNT - 1
+    path.write_text(json.dumps({"labels": ["fine"] * COUNT}), encoding="utf-8")
+    with pytest.raises(ValueError, match="sound, malformed, unclear"):
+        read_labels(path)
+    quality = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
+    pairs = pairs_of(quality)
+    assert all(a == int(row.argmax()) and a != b for (a, b, _), row in zip(pairs, quality, strict=True))
+    assert 8 < sum(left for _, _, left in pairs) < 32
+    picked = ["left" if left else "right" for _, _, left in pairs]
+    assert count_answers(picked, pairs) == [1] * 40 and count_answers(["equal"] * 40, pairs) == [0] * 40
+    with pytest.raises(ValueError, match="left, right or equal"):
+        count_answers(["both"], pairs)
