@@ -138,15 +138,15 @@ def draw_world(seed: int, index: Tensor, model: HandModel, options: SyntheticOpt
     """The worlds of the pictures with these numbers [N], on the index's device."""
     first = draw_scenes(seed, index, model)
     chosen = _choices(seed, index, options)
-    second = _second(seed, first, model)
+    # Nothing is worked out that no picture needs: a picture alone is drawn twice as fast.
+    second = _second(seed, first, model) if bool(chosen["two_hands"].any()) else first
     grasp, numbers = _grasps(seed, index, chosen["holding"], chosen["two_hands"])
-    first, second = (
-        _gripping(seed + k, scene, numbers[:, k], grasp[:, k], model) for k, scene in enumerate((first, second))
-    )
+    gripping = _gripping(seed, first, numbers[:, 0], grasp[:, 0])
+    second = first if second is first else _gripping(seed + 1, second, numbers[:, 1], grasp[:, 1])
     changed = chosen["two_hands"] | chosen["edge"] | chosen["far"] | (grasp[:, 0] >= 0)
-    placed = _placed(seed, first, second, chosen, grasp, model)
-    first = _chosen(changed, placed[0], first)
-    second = placed[1]
+    if bool(changed.any()):
+        placed = _placed(seed, gripping, None if second is first else second, chosen, grasp, model)
+        first, second = _chosen(changed, placed[0], first), placed[-1]
     lens = (uniforms(seed, index, 1, STREAMS["lens"])[:, 0] * 0.45 - 0.25) * chosen["distortion"]
     hidden, occluder = _occluders(seed, first, chosen["occluder"], model)
     held = [_held(seed, k, scene, numbers[:, k], grasp[:, k], model) for k, scene in enumerate((first, second))]
@@ -193,7 +193,7 @@ def _grasps(seed: int, index: Tensor, holding: Tensor, two: Tensor) -> tuple[Ten
     return torch.where(has, kind, -1), found
 
 
-def _gripping(seed: int, scene: Scene, number: Tensor, kind: Tensor, model: HandModel) -> Scene:
+def _gripping(seed: int, scene: Scene, number: Tensor, kind: Tensor) -> Scene:
     """The hands that hold something, with the grasp's fingers."""
     grasps, holds = load_grasps().to(number.device), kind >= 0
     limits = LIMITS.to(number.device, torch.float32)
@@ -237,12 +237,13 @@ def _colours(seed: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _placed(
-    seed: int, first: Scene, second: Scene, chosen: dict[str, Tensor], grasp: Tensor, model: HandModel
-) -> tuple[Scene, Scene]:
-    """Both hands, with a camera and places that suit what was chosen."""
+    seed: int, first: Scene, second: Scene | None, chosen: dict[str, Tensor], grasp: Tensor, model: HandModel
+) -> list[Scene]:
+    """The first hands, and the second ones where there are any, with a camera and places that suit what was chosen."""
     u = uniforms(seed, first.index, 16, STREAMS["places"])
     two, crossing, far = chosen["two_hands"], chosen["crossing"], chosen["far"]
-    turned = _turned(seed, first, second, two, crossing, u)
+    scenes = [first] if second is None else [first, second]
+    turned = _turned(seed, scenes, two, crossing, u)
     still = [_posed(scene, model, torch.zeros_like(scene.translation)) for scene in turned]
     subset = hand_vertices(model)
     boxes = [posed.vertices[:, subset] for posed in still]
@@ -261,18 +262,18 @@ def _placed(
     wanted = torch.where(two[:, None], beside[0] + middle, wanted)
     # Before each other, but not within each other: hands are kept apart by their depths, and what they hold by more.
     thick = [(b[..., 2].amax(1) - b[..., 2].amin(1)) / 2 + 0.035 * (grasp[:, k] >= 0) for k, b in enumerate(boxes)]
-    gap = torch.where(crossing, thick[0] + thick[1] + 0.008 + 0.03 * u[:, 8], 0.06 * u[:, 8])
-    behind = (depth + torch.where(u[:, 9] < 0.5, gap, -gap)).clamp_min(0.4)
-    depths = (depth, behind)
-    offsets = (offset, _flat(boxes[1], behind)[0])
+    gap = torch.where(crossing, thick[0] + thick[-1] + 0.008 + 0.03 * u[:, 8], 0.06 * u[:, 8])
+    depths = [depth, (depth + torch.where(u[:, 9] < 0.5, gap, -gap)).clamp_min(0.4)]
+    offsets = [offset, *(_flat(box, depths[1])[0] for box in boxes[1:])]
     placed = []
-    for scene, box, where, z, off in zip(turned, boxes, (wanted, beside[1] + middle), depths, offsets, strict=True):
+    # Not strict: the second hand may not be there.
+    for scene, box, where, z, off in zip(turned, boxes, (wanted, beside[1] + middle), depths, offsets, strict=False):
         centre = (box.amin(1) + box.amax(1)) / 2
         across = (where / focal[:, None] - off) * z[:, None]
         translation = torch.cat([across, z[:, None]], -1) - centre
         posed = _posed(scene, model, translation)
         placed.append(dataclasses.replace(scene, translation=translation, focal=focal, posed=posed))
-    return placed[0], placed[1]
+    return placed
 
 
 def _flat(vertices: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,20 +294,18 @@ def _single_place(u: Tensor, extent: Tensor, fill: Tensor, edge: Tensor) -> Tens
     return torch.where(edge[:, None] & axis, out, wanted)
 
 
-def _turned(
-    seed: int, first: Scene, second: Scene, two: Tensor, crossing: Tensor, u: Tensor
-) -> tuple[Scene, Scene]:  # fmt: skip
+def _turned(seed: int, scenes: list[Scene], two: Tensor, crossing: Tensor, u: Tensor) -> list[Scene]:
     """Of two hands the arms come from below, each from its own side: so that none runs through the other."""
     found = []
     side = torch.where(u[:, 2] < 0.5, -1.0, 1.0)  # of the first hand in the picture
-    for k, scene in enumerate((first, second)):
+    for k, scene in enumerate(scenes):
         n = normals(seed + k, scene.index, 3, STREAMS["places"] + 100)
         turned = torch.tensor([0.0, math.pi, math.pi / 2], device=u.device)[scene.view]
         lean = torch.where(crossing, 38.0, 16.0) + torch.where(crossing, 12.0, 10.0) * n[:, 2].clamp(-2, 2)
         roll = -side * (1 - 2 * k) * torch.deg2rad(lean)
         own = euler(turned + n[:, 0] * math.radians(17), n[:, 1] * math.radians(10), roll)
         found.append(dataclasses.replace(scene, orientation=torch.where(two[:, None, None], own, scene.orientation)))
-    return found[0], found[1]
+    return found
 
 
 def _posed(scene: Scene, model: HandModel, translation: Tensor) -> PosedHand:
