@@ -340,8 +340,9 @@ def _train(canvas: CanvasModel, adapter, hand_model, items, empty, settings) -> 
                 preview = canvas.preview() if trainer.step % PREVIEW_EVERY == 1 else None
                 progress.update_absolute(trainer.step, settings.steps, preview)
                 mm.throw_exception_if_processing_interrupted()
-        except mm.InterruptProcessingException:
-            _keep(canvas, trainer, settings, items, losses)
+        except (mm.InterruptProcessingException, FloatingPointError):
+            if losses:
+                _keep(canvas, trainer, settings, items, losses)
             raise
         finally:
             trainer.finished().to("cpu")
@@ -350,11 +351,13 @@ def _train(canvas: CanvasModel, adapter, hand_model, items, empty, settings) -> 
 
 
 def _keep(canvas, trainer: MemoryTrainer, settings, items, losses: list[float]) -> None:
-    """What an interrupted training has learned, as a file, so that it is not lost."""
+    """What a training that did not come to its end has learned, as a file, so that it is not lost."""
     path = free_path("interrupted", MODELS)
     training = _card(canvas, settings, items, trainer.step, (losses[0], losses[-1]))
     save(path, trainer.finished(), training=training)
-    folders_log(f"Training was interrupted after {trainer.step} steps: what it has learned is kept as {path}.")
+    folders_log(
+        f"Training ended after {trainer.step} of {settings.steps} steps: what it has learned is kept as {path}."
+    )
 
 
 def _card(canvas: CanvasModel, settings: Settings, items: Sequence[Item], steps: int, losses) -> dict:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..adapter.handrawer import HanDrawer
-from ..adapter.inputs import hand_inputs
+from ..adapter.inputs import HandInputs, hand_inputs, join_inputs
 from ..hand.hands import Frame, Hands
 from ..hand.model import HandModel
 from .batches import CELL, Batch, draw_chances, latent_mask
@@ -23,6 +23,10 @@ from .config import DropConfig, LossConfig, OptimiserConfig
 from .learner import Learner
 from .steps import Denoiser, Noised, run_step
 from .text import Text
+from .trees import tensors_of
+
+KEPT_BYTES = 512 * 2**20
+"""Of what is drawn of the pictures' hands: a hand takes 2.5 MiB at the raster of a full-size base."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,15 @@ class MemoryTrainer:
         sizes = [item.size for item in items]
         self.plan = Plan(sizes, sorted(set(sizes)), settings.batch, settings.seed, exact=True)
         self.step = 0
+        self._kept: dict[int, tuple[HandInputs, Tensor]] = {}
+        self._room = KEPT_BYTES
 
     def batch(self) -> Batch:
         """The samples of the step that comes next."""
         planned = self.plan.step(self.step)
         chosen = [self.items[place] for place in planned.places]
         positions = [self.step * self.settings.batch + k for k in range(len(chosen))]
-        hands = Hands(tuple(item.frame for item in chosen))
+        drawn = [self._drawn(place) for place in planned.places]
         latents = torch.cat([item.latent for item in chosen]).to(self.device, torch.float32)
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])
         times = len(self.levels[0])
@@ -103,9 +109,24 @@ class MemoryTrainer:
         return Batch(
             [item.name for item in chosen], [""] * len(chosen), latents,
             Text.join([item.text for item in chosen]).to(self.device),
-            hand_inputs(hands, self.model, self.adapter.config.raster, self.device),
-            latent_mask(hands, planned.size, self.device), chances.to(self.device),
+            side_by_side([inputs for inputs, _ in drawn]), torch.cat([mask for _, mask in drawn]),
+            chances.to(self.device),
         )  # fmt: skip
+
+    def _drawn(self, place: int) -> tuple[HandInputs, Tensor]:
+        """The adapter's inputs and the mask of a picture's hands: the same in every step, so drawn once while there is
+        room for them."""
+        if place in self._kept:
+            return self._kept[place]
+        item = self.items[place]
+        hands = Hands((item.frame,))
+        inputs = hand_inputs(hands, self.model, self.adapter.config.raster, self.device)
+        found = inputs, latent_mask(hands, item.size, self.device)
+        size = sum(tensor.nbytes for tensor in tensors_of(inputs).values())
+        if self._room >= size:
+            self._room -= size
+            self._kept[place] = found
+        return found
 
     def train_step(self) -> dict[str, float]:
         """One step; the losses by name. FloatingPointError where they are not finite: nothing is learned then."""
@@ -132,3 +153,14 @@ class MemoryTrainer:
         """The adapter with the weights that are worth keeping, in eval mode."""
         self.adapter.load_state_dict(self.learner.finished("adapter"))
         return self.adapter.eval()
+
+
+def side_by_side(parts: Sequence[HandInputs]) -> HandInputs:
+    """The hands of several batches of pictures as one batch, the pictures one after another."""
+    first = 0
+    places = []
+    for part in parts:
+        places.append(part.picture + first)
+        first += part.pictures
+    sizes = torch.cat([part.sizes for part in parts])
+    return join_inputs(parts, torch.cat(places), sizes, all(part.alone for part in parts))

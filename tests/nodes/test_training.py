@@ -159,7 +159,8 @@ def test_save_never_overwrites_and_loads_again(training, load_adapter, tmp_path,
         training.HanDrawerSave.execute(network, " ", "output")
 
 
-def test_what_is_interrupted_is_kept(run, mini, own, training, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["interrupted", "not finite"])
+def test_what_does_not_come_to_its_end_is_kept(how, run, mini, own, training, tmp_path, monkeypatch):
     import comfy.model_management as mm
     import comfy.utils
     import folder_paths
@@ -167,13 +168,15 @@ def test_what_is_interrupted_is_kept(run, mini, own, training, tmp_path, monkeyp
     model, clip, vae = mini
     monkeypatch.setattr(folder_paths, "get_folder_paths", lambda name: [str(tmp_path)])
 
+    error = mm.InterruptProcessingException() if how == "interrupted" else FloatingPointError("The loss of step 3")
+
     class Cancelled(comfy.utils.ProgressBar):
         def update_absolute(self, value, total=None, preview=None):
             if value == 2:
-                raise mm.InterruptProcessingException()
+                raise error
 
     monkeypatch.setattr(comfy.utils, "ProgressBar", Cancelled)
-    with pytest.raises(mm.InterruptProcessingException):
+    with pytest.raises(type(error)):
         run(model=model, clip=clip, vae=vae, images=pictures(), hands=own("open", "fist"), steps=50)
     (file,) = tmp_path.glob("*.safetensors")
     card = importlib.import_module(f"{training.__package__.removesuffix('.nodes')}.handrawer.adapter.card")
