@@ -248,10 +248,11 @@ def _retouched(pictures: Tensor, points: Tensor, u: Tensor) -> Tensor:
 
 def crops(pictures: Tensor, regions: Tensor, side: int = HAND_SIDE) -> Tensor:
     """[N, C, side, side] what pictures [N, C, S, S] show in regions [N, 4] in pixels, black outside."""
-    step = torch.arange(side) / side - 0.5
+    regions = regions.to(pictures.device)
+    step = torch.arange(side, device=pictures.device) / side - 0.5
     grid = torch.stack(torch.meshgrid(step, step, indexing="xy"), dim=-1).flatten(0, 1)
     places = to_picture(regions[:, None], grid[None].expand(len(regions), -1, -1)).unflatten(1, (side, side))
-    places = ((places.to(pictures.device) + 0.5) / pictures.shape[-1]) * 2 - 1
+    places = (places + 0.5) / pictures.shape[-1] * 2 - 1
     return F.grid_sample(pictures, places, padding_mode="zeros", align_corners=False)
 
 
