@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import regions as places
-from .looks import Looks, look_at_hands
+from .looks import Looks, agreed_view, look_at_hands
 from .merge import SAME_HAND, apart, extents
 from .regions import Pyramid
 
@@ -22,7 +22,6 @@ SAME_JOINT = 0.15  # distance of two hands' joints of one name over the smaller 
 BORROWED = 5  # so many common joints are no accident
 DIRECTIONS = 16
 SCALES = (1.0, 1.3)
-AGREEING = 3  # so many views must agree on a hand
 ONE_PERSONS = 0.75  # probability that hands that lie on each other are of two sides
 
 
@@ -71,16 +70,7 @@ def own_view(pyramid: Pyramid, hand: Looks, lender: Looks, presence: float) -> L
         & (common_joints(views.points, lender.points)[:, 0] < BORROWED)
         & (apart(views.points, lender.points)[:, 0] > SAME_HAND)
     ]
-    if len(views) < AGREEING:
-        return None
-    near = apart(views.points, views.points) <= SAME_HAND
-    chosen = near[int((near.float() @ views.presence).argmax())]
-    if int(chosen.sum()) < AGREEING:
-        return None
-    views = views[chosen]
-    weight = views.presence / views.presence.sum()
-    mean = [torch.einsum("n,n...->...", weight, values)[None] for values in (views.points, views.world, views.right)]
-    return Looks(mean[0], mean[1], views.presence.mean()[None], mean[2])
+    return agreed_view(views)
 
 
 def _weighed(right: float, other_is_right: bool) -> float:

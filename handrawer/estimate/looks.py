@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from . import regions as places
+from .merge import SAME_HAND, apart
 from .networks import HAND_SIDE, PALM_SIDE, hand_network, palm_network
 from .regions import Pyramid
 
 # Regions that go through a network at once: on the processor few, which stay in its caches.
 BATCH, BATCH_GPU = 4, 64
 FLAT = 0.03  # between the darkest and the brightest of a region, under which there is nothing to be seen in it
+AGREEING = 3  # so many views must agree on a hand that was looked for from all directions
 SAME_PALM = 0.3  # intersection over union from where two boxes in one region are one palm
 
 
@@ -37,6 +39,11 @@ class Looks:
 
     def __getitem__(self, chosen: Tensor | slice) -> Looks:
         return Looks(self.points[chosen], self.world[chosen], self.presence[chosen], self.right[chosen])
+
+    def put(self, rows: Tensor, other: Looks) -> None:
+        """Write the regions of ``other`` over the rows [M] int64, in place."""
+        for name in ("points", "world", "presence", "right"):
+            getattr(self, name)[rows] = getattr(other, name)
 
     def replaced(self, number: int, other: Looks) -> Looks:
         """The same, but for one region, which looks as the only one of ``other``."""
@@ -148,3 +155,17 @@ def look_at_hands(pyramid: Pyramid, regions: Tensor, mirrored: bool = False) -> 
     x, y, z = world.unbind(-1)
     world = torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)
     return Looks(places.to_picture(regions, points - 0.5), world, presence[:, 0], right[:, 0])
+
+
+def agreed_view(views: Looks) -> Looks | None:
+    """The hand that most of N looks agree on, as one look; None where too few agree."""
+    if len(views) < AGREEING:
+        return None
+    near = apart(views.points, views.points) <= SAME_HAND
+    chosen = near[int((near.float() @ views.presence).argmax())]
+    if int(chosen.sum()) < AGREEING:
+        return None
+    views = views[chosen]
+    weight = views.presence / views.presence.sum()
+    mean = [torch.einsum("n,n...->...", weight, values)[None] for values in (views.points, views.world, views.right)]
+    return Looks(mean[0], mean[1], views.presence.mean()[None], mean[2])

@@ -7,10 +7,16 @@ import math
 import torch
 from torch import Tensor
 
+from ..hand.joints import JOINT_PARENTS
+
 SAME_HAND = 0.2  # mean distance of the joints over the larger hand's extent, up to which two finds are one hand
 NEAR_MIDDLE, NEAR_SIZE, NEAR_ANGLE = 0.12, 0.25, 0.35  # two regions show one hand alike: shares of the side; log; rad
 SAME_PLACE = 0.3  # middles of two regions over the larger side: the two may show the same hand, seen otherwise
 FRAGMENT_INSIDE, FRAGMENT_SIZE = 0.7, 0.45  # a find that lies so far in another's box and is so small is part of it
+ON_HAND, PART_SIZE = 0.9, 0.6  # the same of one that has such a share of its joints on the other hand itself
+BONE = 0.16  # a bone's thickness over the hand's extent
+BONES = [(joint, parent) for joint, parent in enumerate(JOINT_PARENTS) if parent >= 0]
+BONES += [(5, 9), (9, 13), (13, 17), (1, 5), (0, 9), (0, 13), (2, 9)]  # the palm between them
 
 
 def extents(points: Tensor) -> Tensor:
@@ -65,5 +71,23 @@ def fragments(points: Tensor, certainty: Tensor, sure: float) -> Tensor:
     common = (torch.minimum(high[:, None], high[None]) - torch.maximum(low[:, None], low[None])).clamp_min(0).prod(-1)
     inside = common / (high - low).prod(dim=-1)[:, None].clamp_min(1e-6)
     extent = extents(points)
-    part = (inside > FRAGMENT_INSIDE) & (extent[:, None] < FRAGMENT_SIZE * extent[None])
+    smaller = extent[:, None] / extent[None].clamp_min(1e-6)
+    part = (inside > FRAGMENT_INSIDE) & (smaller < FRAGMENT_SIZE) | on_hands(points) & (smaller < PART_SIZE)
     return part.any(dim=1) & (certainty < sure)
+
+
+def covered(hand: Tensor, spots: Tensor) -> Tensor:
+    """[...] bool: which spots [..., 2] lie on the hand with these joints [21, 2], about."""
+    reach = BONE / 2 * extents(hand)
+    near = torch.zeros(spots.shape[:-1], dtype=torch.bool)
+    for a, b in BONES:
+        start, along = hand[a], hand[b] - hand[a]
+        share = ((spots - start) @ along / along.square().sum().clamp_min(1e-6)).clamp(0, 1)
+        near |= (spots - start - share[..., None] * along).norm(dim=-1) < reach
+    return near
+
+
+def on_hands(points: Tensor) -> Tensor:
+    """[N, N] bool: whether most joints of the first of two finds [N, 21, 2] lie on the second."""
+    lying = [covered(hand, points).float().mean(dim=1) >= ON_HAND for hand in points]
+    return torch.stack(lying, dim=1) if lying else torch.zeros(0, 0, dtype=torch.bool)

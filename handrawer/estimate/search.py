@@ -9,17 +9,20 @@ whole picture finds is likelier a hand than what shows in some part of it, so th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from . import regions as places
 from .borrowed import with_own_views
-from .erase import without_hands
+from .erase import Local, without_hands
 from .looks import Looks, find_palms, look_at_hands
-from .merge import SAME_HAND, apart, distinct, distinct_regions, extents, fragments
+from .merge import SAME_HAND, apart, covered, distinct, distinct_regions, extents, fragments
 from .regions import Pyramid
+from .whole import with_whole_hands
 
 # dx, dy (shares of the side), scale, turn (radians), mirrored
 AGAIN = (
@@ -43,6 +46,7 @@ AGREEING_PLAIN = 0.5  # the same, of what a plain look at the whole picture find
 SURE = 0.95  # mean presence from where a small find inside a larger hand is a hand of its own
 TINY = 32  # pixels; whatever forks looks like so small a hand, so that it must be sure
 OTHER_OF_SIDE = 0.5  # distance from which what shows below a hand is another hand of the same side
+PAINTED = 0.8  # share of the joints of what shows below a hand that lie on that hand, from where it is no other
 MOST_BELOW = 10  # hands, the largest, that are painted over one by one: in a crowd the parts see enough
 ERASED_SIDES = (1.8, 2.5)  # squares round a hand that was painted over, in extents of the hand
 BOX_SIDES = (1.2, 1.8)  # squares round a box that the user gave
@@ -70,7 +74,7 @@ class Plan:
 
 PLANS = {
     "balanced": Plan(finer=(), turned=(2,), always=False, again=4, alike=2, turns=(0,)),
-    "thorough": Plan(finer=(1.4, 2.8, 4), turned=(2, 3), always=True, again=6, alike=3, turns=(0, 1, 2, 3)),
+    "thorough": Plan(finer=(1.4, 4), turned=(2,), always=True, again=6, alike=3, turns=(0, 1, 2, 3)),
 }
 
 
@@ -82,6 +86,12 @@ class Finds:
     """Points, world, mean presence and mean right-handedness over the looks that agree."""
     doubtful: bool = False
     """Whether something else was nearly believed."""
+    wavering: Looks | None = None
+    """What is surely a hand, but seen in one place by half of the looks alone, as a part of a covered hand is."""
+
+
+Wanted = Callable[[Looks], Tensor]
+"""[N] bool: which looks are worth more of them."""
 
 
 @dataclass(frozen=True)
@@ -129,45 +139,64 @@ class Search:
         first, then = _squares_of_picture(pyramid, plan) if boxes is None else _squares_of_boxes(boxes)
         finds = self._believed(pyramid, self._palms(pyramid, first, plan), plan)
         if plan.always or finds.doubtful or not len(finds.looks):
-            finds = _joined(finds, self._believed(pyramid, self._palms(pyramid, then, plan), plan))
+            palms = self._palms(pyramid, then, plan)
+            finds = _joined(finds, self._believed(pyramid, palms, plan, partial(_new, known=finds.looks)))
             if boxes is not None:
-                finds = _joined(finds, self._believed(pyramid, _hands_in_boxes(boxes), plan))
-        finds = _joined(finds, self._plain(pyramid, boxes, plan))
-        for turn in plan.turns:
-            finds = _joined(finds, self._below(pyramid, finds.looks, turn, plan))
+                palms = _hands_in_boxes(boxes)
+                finds = _joined(finds, self._believed(pyramid, palms, plan, partial(_new, known=finds.looks)))
+        finds = _joined(finds, self._plain(pyramid, boxes, finds.looks, plan))
+        below = self._below(pyramid, finds.looks, plan)
+        finds = _joined(finds, below)
         part = fragments(finds.looks.points, finds.looks.presence, SURE)
-        return with_own_views(pyramid, finds.looks[~part], self.presence)
+        whole = with_whole_hands(pyramid, finds.looks[~part], self.presence, below.wavering)
+        return with_own_views(pyramid, whole, self.presence)
 
     def _palms(self, pyramid: Pyramid, squares: Tensor, plan: Plan) -> Tensor:
         """[M, 4] regions of hands, each worth a look."""
         palms, scores = find_palms(pyramid, squares, self.palm * PALM_SHARE)
         return palms[_index(distinct_regions(palms, scores, plan.alike))]
 
-    def _believed(self, pyramid: Pyramid, regions: Tensor, plan: Plan) -> Finds:
-        """The hands that are seen in the regions [M, 4] and seen again each time."""
+    def _believed(self, pyramid: Pyramid, regions: Tensor, plan: Plan, wanted: Wanted | None = None) -> Finds:
+        """The hands that are seen in the regions [M, 4] and seen again each time; of those ``wanted`` alone."""
         looks = look_at_hands(pyramid, regions)
         looks = looks[looks.presence >= self.presence * CANDIDATE]
+        looks = looks if wanted is None else looks[wanted(looks)]
         looks = looks[_index(distinct(looks.points, looks.presence))]
-        agreed, share = self._again(pyramid, looks, plan)
+        least = self.presence + (1 - self.presence) * STEADY
+        agreed, share = self._again(pyramid, looks, plan, AGREEING_PLAIN, DOUBTFUL * least)
         needed = self._needed(agreed)
         good = (agreed.presence >= needed) & (share >= AGREEING)
+        wavering = agreed[(agreed.presence >= needed) & ~good & (share >= AGREEING_PLAIN)]
         doubtful = bool((~good & (agreed.presence >= DOUBTFUL * needed) & (share >= DOUBTFUL * AGREEING)).any())
         agreed = agreed[good]
-        return Finds(agreed[_index(distinct(agreed.points, agreed.presence))], doubtful)
+        return Finds(agreed[_index(distinct(agreed.points, agreed.presence))], doubtful, wavering)
 
-    def _plain(self, pyramid: Pyramid, boxes: Tensor | None, plan: Plan) -> Finds:
-        """The hands that a plain look finds and most further looks see again."""
+    def _plain(self, pyramid: Pyramid, boxes: Tensor | None, known: Looks, plan: Plan) -> Finds:
+        """The hands, other than those known, that a plain look finds and most further looks see again."""
         looks = self._fast(pyramid, boxes)
-        agreed, share = self._again(pyramid, looks[extents(looks.points) >= TINY], plan)
+        looks = looks[_new(looks, known) & (extents(looks.points) >= TINY)]
+        agreed, share = self._again(pyramid, looks, plan, AGREEING_PLAIN, 0)
         return Finds(agreed[(agreed.presence >= self.presence) & (share >= AGREEING_PLAIN)])
 
-    def _again(self, pyramid: Pyramid, looks: Looks, plan: Plan) -> tuple[Looks, Tensor]:
-        """What further looks at N hands say together, and the share [N] of them that see the hand in one place."""
+    def _again(self, pyramid: Pyramid, looks: Looks, plan: Plan, share: float, mean: float) -> tuple[Looks, Tensor]:
+        """What further looks at N hands say together, and the share [N] of them that see the hand in one place.
+
+        A hand is not looked at further, and the rest of its looks counted as empty, once it can no more be seen in the
+        ``share`` of all looks, or no more with this ``mean`` presence.
+        """
         followed = places.region_of_hand(looks.points)
-        again = [
-            look_at_hands(pyramid, places.shifted(followed, dx, dy, scale, turn), mirrored)
-            for dx, dy, scale, turn, mirrored in AGAIN[: plan.again]
-        ]
+        again: list[Looks] = []
+        for number, (dx, dy, scale, turn, mirrored) in enumerate(AGAIN[: plan.again]):
+            left = plan.again - number
+            certain = torch.stack([torch.zeros(len(looks)), *(look.presence for look in again)])
+            seen = (certain[1:] >= self.presence).sum(dim=0)
+            hopeful = (seen + left >= share * plan.again) & (certain.sum(dim=0) + left >= mean * plan.again)
+            rows = torch.nonzero(hopeful)[:, 0]
+            look = Looks(
+                looks.points.clone(), looks.world.clone(), torch.zeros(len(looks)), torch.full((len(looks),), 0.5)
+            )
+            look.put(rows, look_at_hands(pyramid, places.shifted(followed[rows], dx, dy, scale, turn), mirrored))
+            again.append(look)
         return _agreement(again, self.presence)
 
     def _needed(self, seen: Looks) -> Tensor:
@@ -177,29 +206,40 @@ class Search:
         part = torch.where(extents(seen.points) < TINY, WAVERING, part)
         return self.presence + (1 - self.presence) * part
 
-    def _below(self, pyramid: Pyramid, known: Looks, turn: int, plan: Plan) -> Finds:
-        """The hands that show once those already known are painted over: the other one of two that overlap.
-
-        Args:
-            turn: by how many right angles what is around each hand is turned.
-        """
-        found = [known[_index([])]]
+    def _below(self, pyramid: Pyramid, known: Looks, plan: Plan) -> Finds:
+        """The hands that show once those already known are painted over: the other one of two that overlap."""
+        found, wavering = [known[:0]], [known[:0]]
         for number in extents(known.points).argsort(descending=True)[:MOST_BELOW].tolist():
             local, to_picture = without_hands(pyramid, known.points, number)
+
+            def another(looks: Looks, to_picture: Local = to_picture) -> Tensor:
+                return self._another(pyramid, to_picture.looks(looks), known)
+
             squares = torch.cat([_squares(to_picture.box, side / max(ERASED_SIDES)) for side in ERASED_SIDES])
-            regions = self._palms(local, places.turned(squares, (turn,)), plan)
-            finds = self._believed(local, regions, plan).looks
-            finds = Looks(to_picture(finds.points), finds.world, finds.presence, finds.right)
-            found.append(finds[self._another(pyramid, finds, known)])
-        return _joined(Finds(found[0]), *(Finds(more) for more in found[1:]))
+            for turn in plan.turns:
+                regions = self._palms(local, places.turned(squares, (turn,)), plan)
+                finds = self._believed(local, regions, plan, another)
+                for looks, kept in ((finds.looks, found), (finds.wavering, wavering)):
+                    if looks is not None:
+                        kept.append(to_picture.looks(looks)[another(looks)])
+        joined = _joined(*(Finds(more) for more in found))
+        return Finds(joined.looks, wavering=Looks.joined(wavering))
 
     def _another(self, pyramid: Pyramid, finds: Looks, known: Looks) -> Tensor:
-        """[N] bool: which finds among painted surroundings are hands in the picture itself, and none that is known."""
-        seen = look_at_hands(pyramid, places.region_of_hand(finds.points))
-        there = seen.presence >= self.presence * CANDIDATE
-        distance = apart(finds.points, known.points)
+        """[N] bool: which finds among painted surroundings are hands in the picture itself, and none that is known.
+
+        What lies on a known hand nearly with all its joints is what the paint made of that hand.
+        """
+        if not len(finds):
+            return torch.zeros(0, dtype=torch.bool)
         same_side = (finds.right[:, None] > 0.5) == (known.right[None] > 0.5)
-        return there & (distance > torch.where(same_side, OTHER_OF_SIDE, SAME_HAND)).all(dim=1)
+        limit = torch.where(same_side, OTHER_OF_SIDE, SAME_HAND)
+        painted = torch.stack([covered(hand, finds.points).float().mean(dim=1) for hand in known.points]).amax(dim=0)
+        other = (apart(finds.points, known.points) > limit).all(dim=1) & (painted < PAINTED)
+        rows = torch.nonzero(other)[:, 0]
+        seen = look_at_hands(pyramid, places.region_of_hand(finds.points[rows]))
+        other[rows] = seen.presence >= self.presence * CANDIDATE
+        return other
 
 
 def _agreement(again: list[Looks], presence: float) -> tuple[Looks, Tensor]:
@@ -224,6 +264,11 @@ def _agreement(again: list[Looks], presence: float) -> tuple[Looks, Tensor]:
         mean([look.right for look in again]),
     )
     return looks, (near & (certain >= presence)).float().mean(dim=1)
+
+
+def _new(looks: Looks, known: Looks) -> Tensor:
+    """[N] bool: which looks show none of the known hands."""
+    return (apart(looks.points, known.points) > SAME_HAND).all(dim=1)
 
 
 def _joined(*finds: Finds) -> Finds:
