@@ -112,7 +112,7 @@ def test_a_hand_between_two_colours_is_filled_with_both():
 def test_wavering_finds_are_parts_or_nothing(monkeypatch):
     part = LOWER[:1] + 0.3 * (LOWER - LOWER[:1])
     pyramid = Pyramid(torch.full((400, 500, 3), 0.5))
-    local, at = erase.without_hands(pyramid, UPPER[None], 0)
+    _, at = erase.without_hands(pyramid, UPPER[None], 0)
     none = looks([UPPER])[:0]
     monkeypatch.setattr(whole, "look_at_hands", lambda pyramid, regions, mirrored=False: none)
     seen = whole.with_whole_hands(pyramid, looks([UPPER]), 0.5, looks([part]))
