@@ -188,8 +188,8 @@ def _nearest(distance: Tensor) -> Tensor:
 
 
 def _angles(wanted: Wanted) -> Tensor:
-    values = dict(zip(("thumb_cmc_flexion", "thumb_cmc_abduction", "thumb_mcp_flexion", "thumb_ip_flexion"),
-                      wanted.thumb, strict=True))  # fmt: skip
+    thumb = ("thumb_cmc_flexion", "thumb_cmc_abduction", "thumb_mcp_flexion", "thumb_ip_flexion")
+    values: dict[str, float] = dict(zip(thumb, wanted.thumb, strict=True))
     for finger, bends, spread in zip(FINGERS[1:], wanted.fingers, wanted.spread, strict=True):
         for part, bend in zip(("mcp", "pip", "dip"), bends, strict=True):
             values[f"{finger}_{part}_flexion"] = bend

@@ -32,8 +32,8 @@ BODIES = (
 )
 # Degrees about the axes x (to the person's left), y (up), z (forward) at the rest pose, for the person's left side;
 # the right side is its mirror image, unless it is named.
-DOWN = {"upperarm01.L": (0, 0, -33), "shoulder01.L": (0, 0, -6)}
-RELAXED = {**DOWN, "lowerarm01.L": (-14, -12, 0)}
+DOWN: dict[str, tuple[float, float, float]] = {"upperarm01.L": (0, 0, -33), "shoulder01.L": (0, 0, -6)}
+RELAXED: dict[str, tuple[float, float, float]] = {**DOWN, "lowerarm01.L": (-14, -12, 0)}
 POSES: dict[str, dict[str, tuple[float, float, float]]] = {
     "standing": RELAXED,
     "turning": {**RELAXED, "spine02": (0, 18, 0), "head": (0, 25, 0), "upperleg01.L": (-6, 0, 2),

@@ -27,6 +27,7 @@ SAME_PERSON = 0.88  # of two hands: both are one person's, left and right
 GRASP_NOISE = math.radians(1.2)
 FAR_FILL = (0.2, 0.5)
 TWO_FILL, TWO_FAR_FILL = (0.36, 0.5), (0.2, 0.34)
+ARM, BEYOND = 0.30, 0.06  # metres of arm that are drawn; picture widths by which its end lies outside
 EDGE_SHARE = (0.15, 0.45)  # of the hand's box that lies outside
 MOST_BEND = 0.75  # squared distance from the middle, in picture widths, from where the lens bends no more
 HIDING = ("ball", "box", "stick", "bottle", "can", "cup")
@@ -161,6 +162,7 @@ def _choices(seed: int, index: Tensor, options: SyntheticOptions) -> dict[str, T
     chosen = {name: u[:, column] < share for column, (name, share) in enumerate(shares.items())}
     chosen["crossing"] &= chosen["two_hands"]
     chosen["edge"] &= ~chosen["two_hands"]
+    chosen["far"] &= ~chosen["crossing"]
     return chosen
 
 
@@ -271,9 +273,30 @@ def _placed(
         centre = (box.amin(1) + box.amax(1)) / 2
         across = (where / focal[:, None] - off) * z[:, None]
         translation = torch.cat([across, z[:, None]], -1) - centre
+        # Hands that cross are large enough for their arms, and must stay together.
+        translation = torch.where(crossing[:, None], translation, _with_arm(scene, translation, focal, z))
         posed = _posed(scene, model, translation)
         placed.append(dataclasses.replace(scene, translation=translation, focal=focal, posed=posed))
     return placed
+
+
+def _with_arm(scene: Scene, translation: Tensor, focal: Tensor, depth: Tensor) -> Tensor:
+    """[N, 3] the wrists, moved along their arms until these leave the picture: no arm ends in the air."""
+    reach = ARM * scene.orientation[:, :, 1]  # the forearm lies along the hand's own y
+    elbow = translation + reach
+    end = focal[:, None] * elbow[:, :2] / elbow[:, 2:].clamp_min(0.1)
+    wrist = focal[:, None] * translation[:, :2] / translation[:, 2:]
+    way = end - wrist
+    length = way.norm(dim=-1, keepdim=True)
+    way = way / length.clamp_min(1e-6)
+    # How far to the edge that the arm comes to first; nothing where it has left the picture.
+    left = (0.5 + BEYOND - way.sign() * end) / way.abs().clamp_min(1e-3)
+    missing = torch.where((end.abs() > 0.5 + BEYOND).any(-1), 0.0, left.amin(-1))
+    missing = torch.where(
+        length[:, 0] < 0.4 * ARM * focal / depth, 0.0, missing
+    )  # arms towards the camera hide their end
+    shift = way * missing[:, None] * (depth / focal)[:, None]
+    return translation + torch.cat([shift, torch.zeros_like(shift[:, :1])], -1)
 
 
 def _flat(vertices: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

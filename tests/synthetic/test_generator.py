@@ -27,8 +27,8 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def generator(size=SIZE, seed=3, **shares):
-    return Generator.create(seed, size, load_open_hand(), SyntheticOptions(**shares))
+def generator(size: int = SIZE, **shares: float) -> Generator:
+    return Generator.create(3, size, load_open_hand(), SyntheticOptions(**shares))
 
 
 def test_without_options_it_draws_the_plain_pictures():
@@ -68,7 +68,7 @@ def test_a_picture_depends_on_its_number_alone():
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "crossing"])
 def test_every_option_alone_changes_the_picture_and_nothing_that_it_should_not(name):
     numbers = [0, 1, 2]
-    plain, changed = generator(), generator(**{name: 1.0, "crossing": 0.0})
+    plain, changed = generator(), generator(SIZE, **{name: 1.0, "crossing": 0.0})
     one, two = plain.scene(numbers), changed.scene(numbers)
     for world in two.parts:
         assert [key for key in NAMES if bool(world.chosen[key].any())] == [name]
