@@ -35,7 +35,9 @@ class AblationConfig:
         beyond: whether what needs no trained arm is run after the arms (two hands, repair, stored types and so on).
         single_steps, repair_shares: steps of the single stage, and shares of the schedule of the repair, compared.
         start_shares, steer_strengths: of the zero-shot ways.
+        distill_steps: of the distillation, in as many calls as it takes; None: as many as its seconds have room for.
         distill_seconds, distill_batch, distill_rate, rank: the distillation to four steps.
+        machine_steps: of the machine part's training; None: as many as its seconds have room for.
         machine_samples, machine_seconds, machine_poses: the machine part's training and test.
     """
 
@@ -63,10 +65,12 @@ class AblationConfig:
     repair_shares: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0)
     start_shares: tuple[float, ...] = (0.6, 0.8, 0.9)
     steer_strengths: tuple[float, ...] = (0.03, 0.3, 3.0)
+    distill_steps: int | None = None
     distill_seconds: float = 60.0
     distill_batch: int = 96
     distill_rate: float = 5e-4
     rank: int = 16
+    machine_steps: int | None = None
     machine_samples: int = 6_000
     machine_seconds: float = 30.0
     machine_poses: int = 256

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.ablation.single import parser, run_stage, settings
 
+from .machine import WAYS, machine_part
+
 STORE = Path("reports/beyond/machine.json")
 RESERVE = 35.0  # seconds of a call for drawing and reading what was drawn
 
@@ -28,15 +30,16 @@ def keep(folder: Path, store: Path) -> None:
 
 def main() -> int:
     """The command line."""
-    given = parser("benchmarks.beyond", ("machine", "collect", "sheet"), "out/machine").parse_args()
+    made = parser("benchmarks.beyond", ("machine", "collect", "sheet"), "out/machine")
+    made.add_argument("--way", choices=tuple(WAYS), action="append", help="train this alone; default: all of them")
+    given = made.parse_args()
     done = True
     if given.command == "machine":
-        from .machine import machine_part
-
         # Neither hands nor their detector are wanted here.
         config = settings(given, samples=8, poses=8, workers=0)
         reserve = None if given.smoke or not given.seconds else RESERVE
-        done = run_stage(given, config, "machine part", lambda shop: machine_part(shop, reserve))
+        ways = tuple(given.way or WAYS)
+        done = run_stage(given, config, "machine part", lambda shop: machine_part(shop, reserve, ways))
     if done and (given.command == "collect" or given.smoke):
         keep(given.out, given.store or (given.out / "machine.json" if given.smoke else STORE))
     if given.command == "sheet":

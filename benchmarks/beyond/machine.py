@@ -24,6 +24,7 @@ from handrawer.adapter.inputs import join_inputs
 from handrawer.hand.model import HandModel
 from handrawer.mini.modules import tokenize
 from handrawer.train.data import WORDINGS, Drawn, Samples
+from handrawer.train.state import load_state, save_state
 
 from .gripper import (
     CLUSTERS,
@@ -49,14 +50,18 @@ def make_set(shop: Workshop, seed: int, count: int, model: HandModel, chunk: int
     """Encoded pictures of the gripper with what the adapter is told of each."""
     base, device = shop.base, shop.base.device
     latents, tokens, drawn, masks = [], [], [], []
+    path = shop.out / f"latents_{seed}.pt"
+    known = (load_state(path, device) or {}).get("latents", torch.zeros(0))
     for first in range(0, count, chunk):
         scene = draw_scenes(seed, torch.arange(first, min(first + chunk, count), device=device), model)
-        latents.append(encode(base, draw_pictures(scene, model)).half())
+        here = known[first : first + chunk] if len(known) == count else None
+        latents.append(encode(base, draw_pictures(scene, model)).half() if here is None else here)
         ids = tokenize(base.pipe.tokenizer, scene.prompts()).to(device, torch.uint8)
         tokens.append(ids[:, None].expand(-1, WORDINGS, -1))
         inputs = scene_inputs(scene, model)
         drawn.append(dataclasses.replace(inputs, geometry=inputs.geometry.half(), visible=inputs.visible[:, :1, :1]))
         masks.append(coverage(scene, scene.posed.vertices, model.faces)[:, None].half())
+    save_state(path, {"latents": torch.cat(latents)})  # the next call goes on with them
     sizes = torch.cat([part.sizes for part in drawn])
     every = torch.arange(count, device=device)
     kept = Drawn(join_inputs(drawn, every, sizes), torch.cat(masks))
@@ -141,23 +146,29 @@ WAYS = {
 
 
 def train_way(shop: Workshop, way: Way, gripper: HandModel, samples: Samples, seconds: float) -> Stack:
-    """Copies of a new adapter, trained for so many seconds, of which the first step, which is recorded, is none."""
-    config, base = shop.config, shop.base
+    """Copies of a new adapter, to be trained for `machine_steps` or so many seconds, of which the first step, which is
+    recorded, is none."""
+    config, base, seeds = shop.config, shop.base, COPIES[: len(shop.config.seeds)]
 
     def build() -> AdapterGuide:
         adapter = make_adapter(HanDrawer, base.description, gripper, CLUSTERS, **way.changes)
         return AdapterGuide(adapter, **way.options)
 
-    rates = (way.rate,) * len(COPIES)
-    recipe = Recipe(COPIES, rates, config.batch, 10**9, config.warmup, drop_text=config.drop_text)
+    rates = (way.rate,) * len(seeds)
+    recipe = Recipe(seeds, rates, config.batch, 10**9, config.warmup, drop_text=config.drop_text)
     stack = Stack(base, build, recipe)
-    per_step = stack.seconds_per_step(samples, 4)
-    stack.recipe = dataclasses.replace(recipe, steps=stack.step + max(10, int(seconds / per_step)))
+    steps = config.machine_steps
+    if steps is None:
+        per_step = stack.seconds_per_step(samples, 4)
+        steps = stack.step + max(10, int(seconds / per_step))
+    stack.recipe = dataclasses.replace(recipe, steps=steps)
     return stack
 
 
-def machine_part(shop: Workshop, reserve: float | None = None) -> None:
+def machine_part(shop: Workshop, reserve: float | None = None, ways: tuple[str, ...] = tuple(WAYS)) -> None:
     """Draw the set, train the adapter and one that knows the box alone, draw held-out poses, read what was drawn.
+
+    What an earlier call found of other ways is kept.
 
     reserve: seconds of the call that are kept for drawing and reading; training takes the others. None: it takes
         `machine_seconds`.
@@ -176,28 +187,39 @@ def machine_part(shop: Workshop, reserve: float | None = None) -> None:
     probe = fit_probe(samples.latents.float(), samples.drawn.mask.float())
     tokens = tokenize(base.pipe.tokenizer, scene.prompts()).to(base.device)
     poses = Poses(tokens, scene_inputs(scene, model), noise_of(range(len(index))).to(base.device))
-    found: dict[str, Any] = {}
+    earlier = shop.results.get("machine_part", {})
+    found: dict[str, Any] = dict(earlier.get("found", {}))
 
     def judge(name: str, latents: Tensor) -> None:
         shop.show(f"machine.{name}", latents, judged=False)
         found[name] = measure(latents, scene, probe, model)
         log.info("%s: overlap %.3f", name, torch.tensor(found[name]["overlap"]).mean())
 
-    judge("ceiling", truth)
-    judge("text", draw(base, None, poses, **drawing(config)))
-    trained: dict[str, Any] = {}
-    for place, (name, way) in enumerate(WAYS.items()):
+    if not found:
+        judge("ceiling", truth)
+        judge("text", draw(base, None, poses, **drawing(config)))
+    trained: dict[str, Any] = dict(earlier.get("trained", {}))
+    for place, name in enumerate(ways):
+        way = WAYS[name]
         whole = config.machine_seconds if reserve is None else shop.left() - reserve
         # What is left is shared by the ways that are still to be trained.
-        seconds = whole / 2 if reserve is None else whole / (len(WAYS) - place)
+        seconds = whole / 2 if reserve is None else whole / (len(ways) - place)
         stack = train_way(shop, way, gripper, samples, seconds)
         curve = stack.train(samples)
         del stack.gradients
         trained[name] = {"title": way.title, "steps": stack.step, "rate": way.rate, "curve": curve,
                          "parameters": learned_parameters(stack.guides[0])}  # fmt: skip
-        for seed, guide in zip(COPIES, stack.copies(), strict=True):
+        for seed, guide in zip(stack.recipe.seeds, stack.copies(), strict=True):
             judge(f"{name}.{seed}", draw(base, guide.eval(), poses, **drawing(config)))
         del stack
         shop.tidy()
     explained = float(probe.share[0])
-    shop.note(machine_part={"batch": config.batch, "trained": trained, "explained": explained, "found": found})
+    shop.note(
+        machine_part={
+            "batch": config.batch,
+            "pictures": len(samples),
+            "trained": trained,
+            "explained": explained,
+            "found": found,
+        }
+    )

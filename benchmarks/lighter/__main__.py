@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.ablation.single import parser, run_stage, settings
 
 STORE = Path("reports/lighter/scores.json")
-RESERVE = 40.0  # seconds of a call for drawing and judging
+RESERVE, WRITING = 40.0, 10.0  # seconds of a call for drawing and judging, and for writing what it has
 
 
 def main() -> int:
@@ -24,8 +24,11 @@ def main() -> int:
     if given.command == "distill":
         from .distill import distill
 
-        reserve = None if given.smoke or not given.seconds else RESERVE
-        done = run_stage(given, settings(given, samples=8_000), "distillation", lambda shop: distill(shop, reserve))
+        config = settings(given, **({"samples": 8_000} if given.config == "gpu" else {}))
+        by_time = given.seconds and not given.smoke
+        # What goes on over several calls draws in the last one alone.
+        reserve = (WRITING if config.distill_steps else RESERVE) if by_time else None
+        done = run_stage(given, config, "distillation", lambda shop: distill(shop, reserve))
     if done and (given.command == "collect" or given.smoke):
         from benchmarks.ablation.collect import collect
 

@@ -8,9 +8,11 @@ DDIM step is to land where three guided steps of the teacher land, as in guided 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ from benchmarks.ablation.workshop import Workshop
 from handrawer.train.data import Samples, batch_at
 from handrawer.train.diffusion import batch_tensors
 from handrawer.train.graph import Graphed, Tensors
-from handrawer.train.state import Average, learning_rate, step_generator
+from handrawer.train.state import Average, learning_rate, load_state, save_state, step_generator
 
 from .lowrank import LowRank
 
@@ -79,6 +81,7 @@ class Distiller:
         self.optimizer = torch.optim.AdamW(self.change.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.average = Average(self.change, 0.99)
         self.gradients = Graphed(self._gradients) if on_gpu else self._gradients
+        self.losses: list[Tensor] = []
 
     def batch(self, samples: Samples, step: int) -> Tensors:
         """A step's samples, noise, and which of the student's steps each of them is."""
@@ -135,27 +138,50 @@ class Distiller:
         given = (torch.arange(self.size, device=self.base.device) >= WITHOUT_HAND * self.size).float()
         return {block: value * given[:, None, None, None] for block, value in maps.items()}
 
-    def train(self, samples: Samples, budget: Callable[[], float]) -> tuple[int, list[float]]:
-        """Train for so many seconds; the steps that were done, and the loss in tenths of them.
+    def train(self, samples: Samples, budget: Callable[[], float], steps: int | None = None) -> bool:
+        """Train for so many seconds, or until `steps` are done in all calls; whether it came to its end.
 
-        budget: asked after the first step, which is recorded, and from whose end the seconds count.
+        budget: asked after this call's first step, which is recorded, and from whose end the seconds count.
         """
-        began, seconds, losses, progress = time.monotonic(), 1.0, [], 0.0
-        while progress < 1:
+        began, seconds, first = time.monotonic(), math.inf, len(self.losses)
+        while steps is None or len(self.losses) < steps:
+            done, share = len(self.losses), (time.monotonic() - began) / seconds
+            if share >= 1:
+                break
+            progress = done / steps if steps else share
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.rate, len(losses), progress, 20)
-            losses.append(self._try(self.batch(samples, len(losses)), not losses)["loss"].clone())
+                group["lr"] = learning_rate(self.rate, done, progress, 20)
+            self.losses.append(self._try(self.batch(samples, done), done == first)["loss"].clone())
             self.optimizer.step()
-            self.average.update(self.change, len(losses))
-            if len(losses) % 25 in (0, 1):
-                losses[-1].item()  # waits for the GPU, so that the clock is true
-            if len(losses) == 1:
+            self.average.update(self.change, done + 1)
+            if done % 25 == 0 or done == first:
+                self.losses[-1].item()  # waits for the GPU, so that the clock is true
+            if done == first:
                 began, seconds = time.monotonic(), max(0.1, budget())
-            progress = (time.monotonic() - began) / seconds
-        values = torch.stack(losses)
-        if not bool(torch.isfinite(values).all()):
+        if not bool(torch.isfinite(torch.stack(self.losses)).all()):
             raise FloatingPointError("The distillation diverged.")
-        return len(losses), [float(part.mean()) for part in values.chunk(10)]
+        return steps is None or len(self.losses) >= steps
+
+    def curve(self) -> list[float]:
+        """The loss in tenths of the steps."""
+        return [float(part.mean()) for part in torch.stack(self.losses).chunk(10)]
+
+    def save(self, path: Path, seconds: float) -> None:
+        """To go on from in another call."""
+        state = {"change": self.change.state_dict(), "average": self.average.values, "seconds": seconds,
+                 "optimizer": self.optimizer.state_dict(), "losses": torch.stack(self.losses)}  # fmt: skip
+        save_state(path, state)
+
+    def load(self, path: Path) -> float:
+        """Go on from `save`, if there is something; the seconds that were spent."""
+        state = load_state(path, self.base.device)
+        if state is None:
+            return 0.0
+        self.change.load_state_dict(state["change"])
+        self.average.values = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses = list(state["losses"].unbind())
+        return state["seconds"]
 
 
 class _Called:
@@ -193,12 +219,18 @@ def distill(shop: Workshop, reserve: float | None = None) -> None:
     from safetensors.torch import save_file
 
     config, base, guide = shop.config, shop.base, shop.guides["shipped"]
-    began = time.time()
+    began, state = time.time(), shop.out / "student.pt"
     worker = Distiller(base, guide, config.distill_batch, config.rank, config.distill_rate, config.guidance)
-    steps, curve = worker.train(
-        shop.samples, lambda: config.distill_seconds if reserve is None else shop.left() - reserve
+    spent = worker.load(state)
+    whole = worker.train(
+        shop.samples, lambda: config.distill_seconds if reserve is None else shop.left() - reserve, config.distill_steps
     )
-    took = time.time() - began
+    spent += time.time() - began
+    log.info("%d steps in %.0f s: %s", len(worker.losses), spent, worker.curve())
+    if config.distill_steps:
+        worker.save(state, spent)
+    if not whole:
+        raise TimeoutError(f"{len(worker.losses)} of {config.distill_steps} steps are done: the next call goes on.")
     del worker.gradients
     shop.tidy()
     worker.average.into(worker.change)
@@ -206,11 +238,11 @@ def distill(shop: Workshop, reserve: float | None = None) -> None:
     tensors = worker.change.tensors()
     save_file(tensors, shop.out / "four_steps.safetensors", metadata={"rank": str(config.rank), "steps": str(STEPS)})
     shop.note(distillation={
-        "steps": steps, "batch": config.distill_batch, "seconds": round(took, 1), "curve": curve,
-        "parameters": sum(p.numel() for p in worker.change.parameters()), "rate": config.distill_rate,
+        "steps": len(worker.losses), "batch": config.distill_batch, "seconds": round(spent, 1),
+        "curve": worker.curve(), "pictures": len(shop.samples), "rate": config.distill_rate,
+        "parameters": sum(p.numel() for p in worker.change.parameters()),
         "bytes": (shop.out / "four_steps.safetensors").stat().st_size, "distance": compare(shop, student),
     })  # fmt: skip
-    log.info("distilled in %d steps: %s", steps, curve)
 
 
 WAYS = {  # name: student or base, guidance, steps; with the hand, and after "text" without it

@@ -51,14 +51,15 @@ class Ahead:
             self._groups.pop(old)
         for key in (group, group + 1):
             if key not in self._groups and key * self.together < max(self.end, number + 1):
-                self._groups[key] = self._pool.submit(self._group, key)
+                self._groups[key] = self._pool.submit(self._group, key, self._event())
         made = self._groups[group].result()
         batch = made.batches[number - group * self.together]
         if made.ready is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_event(made.ready)
             for tensor in tensors_of(batch).values():
-                tensor.record_stream(current)  # its memory is not used again before this stream is done with it
+                if tensor.is_cuda:
+                    tensor.record_stream(current)  # its memory is not used again before this stream is done with it
         return batch
 
     @contextlib.contextmanager
@@ -75,13 +76,22 @@ class Ahead:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._groups.clear()
 
-    def _group(self, key: int) -> _Made:
+    def _event(self) -> torch.cuda.Event | None:
+        """After which everything that the taking thread has made is there."""
+        if self._stream is None:
+            return None
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _group(self, key: int, before: torch.cuda.Event | None) -> _Made:
         first = key * self.together
         numbers = list(range(first, max(first + 1, min(first + self.together, self.end))))
         with self._alone:
-            if self._stream is None:
+            if self._stream is None or before is None:
                 return _Made(self.make(numbers), None)
             with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
+                self._stream.wait_event(before)
                 batches = self.make(numbers)
                 ready = torch.cuda.Event()
                 ready.record(self._stream)

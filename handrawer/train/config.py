@@ -185,7 +185,8 @@ class TrainConfig:
         checkpointing: gradient checkpointing of the UNet (and of the ControlNet): less memory, about a third slower.
         timesteps: "uniform", or "cubic", which draws noisy ones more often (Mou et al. 2023, arXiv 2302.08453).
         device: "auto", "cpu", "cuda", ...; several processes each take their own GPU.
-        graph: on a GPU, whether a step is recorded once for each shape of batch and replayed (see `recorded.py`).
+        graph: on a GPU, whether a step is recorded once for each shape of batch and replayed (see `recorded.py`). Not
+            yet tried on one.
         log_every, save_every: steps between lines of the log, and between states to go on from.
     """
 
@@ -206,7 +207,7 @@ class TrainConfig:
     checkpointing: bool = False
     timesteps: str = "uniform"
     device: str = "auto"
-    graph: bool = True
+    graph: bool = False
     log_every: int = 10
     save_every: int = 500
 
