@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .pictures import rgb
+
 LEAST_SIDE = 64  # pixels
 LEAST_CONTRAST = 2.0  # of 255: standard deviation of the grey picture under which it shows nothing
 THUMB = 32  # side of the small grey picture
@@ -55,7 +57,9 @@ def check_picture(key: str, data: bytes | None, least_side: int = LEAST_SIDE) ->
             # A JPEG is decoded at a part of its size, but to its end, so that a truncated one is noticed.
             image.draft("RGB", (4 * THUMB, 4 * THUMB))
             image.load()
-            grey = np.asarray(ImageOps.exif_transpose(image).convert("L").resize((THUMB, THUMB), Image.Resampling.BOX))
+            # As it will be used: 16 bits a channel and floats are no white, and what is transparent is grey.
+            seen = rgb(ImageOps.exif_transpose(image)).convert("L")
+            grey = np.asarray(seen.resize((THUMB, THUMB), Image.Resampling.BOX))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow reports a broken PNG as SyntaxError.
         return Check(key, fault="unreadable", detail=plain_words(error))

@@ -27,6 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, ImportError) as refusal:
         logging.getLogger("handrawer").error(" ".join(str(refusal).split()))
         return 2
+    except OSError as error:
+        logging.getLogger("handrawer").error(
+            "%s: make room or choose another 'out'; the same command goes on from the last state.", error
+        )
+        return 2
     except TrainingStopped as stopped:
         logging.getLogger("handrawer").error(str(stopped))
         return 1

@@ -342,11 +342,18 @@ class AdapterTrainer:
         return bool(self.processes.mean(torch.tensor(float(wanted), device=self.device)) > 0)
 
     def _give_up(self, what: str, batches: list[Batch]) -> None:
+        from safetensors import SafetensorError
+
         paths = []
         for number, batch in enumerate(batches):
-            paths.append(self.out / f"not_finite_step{self.step + 1}_{self.processes.rank}_{number}.safetensors")
-            batch.save(paths[-1])
-        where = f"the batch is saved as {paths[0]}" if paths else "another process has saved the batch"
+            path = self.out / f"not_finite_step{self.step + 1}_{self.processes.rank}_{number}.safetensors"
+            try:
+                batch.save(path)
+                paths.append(path)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                log.warning("%s cannot be written (%s).", path, error)
+        told = "the batch could not be saved" if batches else "another process has saved the batch"
+        where = f"the batch is saved as {paths[0]}" if paths else told
         names = f" (pictures {', '.join(batches[0].names[:4])})" if batches else ""
         raise TrainingStopped(
             f"The {what} of step {self.step + 1} is not a finite number{names}: {where}. Lower the learning rate, "

@@ -29,7 +29,11 @@ class Records:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # tensorboard is not installed; the JSON lines hold the same numbers
             return None
-        return SummaryWriter(str(folder))
+        try:
+            return SummaryWriter(str(folder))
+        except OSError as error:
+            log.warning("%s cannot be written (%s): there are no curves, training goes on.", folder, error)
+            return None
 
     def say(self, text: str, **values: Any) -> None:
         """A line of text, with values for machines beside it."""
@@ -45,9 +49,17 @@ class Records:
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
         log.info("%s step %d %s", group, step, shown)
         self._write({"kind": group, "step": step, **values})
-        if self.board is not None:
+        self._curves({f"{group}/{name}": value for name, value in values.items()}, step)
+
+    def _curves(self, values: dict[str, float], step: int) -> None:
+        if self.board is None:
+            return
+        try:
             for name, value in values.items():
-                self.board.add_scalar(f"{group}/{name}", value, step)
+                self.board.add_scalar(name, value, step)
+        except OSError as error:  # a full disk must not end the run
+            log.warning("TensorBoard's curves end at step %d (%s): log.jsonl and this log go on.", step, error)
+            self.board = None
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
@@ -57,8 +69,12 @@ class Records:
             log.warning("%s cannot be written (%s): the line is in this log alone.", self.path, error)
 
     def close(self) -> None:
-        if self.board is not None:
+        if self.board is None:
+            return
+        try:
             self.board.close()
+        except OSError as error:
+            log.warning("TensorBoard's last curves cannot be written (%s).", error)
 
 
 def read_records(folder: Path, kind: str = "train") -> list[dict[str, Any]]:

@@ -131,6 +131,7 @@ class FolderSource:
         if not files:
             raise ValueError(f"There is no picture in {path} (png, jpg, webp, bmp).")
         self.name, self.caption = f"folder {path.name}", config.caption
+        self._told: set[Path] = set()
         frames = self._frames(path, files, out, progress)
         used = [file for file in files if str(file.relative_to(path)) in frames]
         used = [f for f in used if config.no_hands or frames[str(f.relative_to(path))].hands]
@@ -145,7 +146,7 @@ class FolderSource:
         file = self.files[place]
         raw = file.read_bytes()
         text = file.with_suffix(".txt")
-        caption = text.read_bytes().decode("utf-8", errors="replace").strip() if text.exists() else ""
+        caption = self._words(text) if text.exists() else ""
 
         def picture() -> Tensor:
             found = load_picture(file)[0]
@@ -156,6 +157,16 @@ class FolderSource:
 
         return Example(file.name, _digest(raw), picture, self.frames[place], caption or self.caption)
 
+    def _words(self, text: Path) -> str:
+        """A caption in whatever encoding; the first time the log says which, if it is not UTF-8."""
+        from ..data.items import read_words
+
+        caption, note = read_words(text)
+        if note and text not in self._told:
+            self._told.add(text)
+            log.warning("%s.", note)
+        return caption
+
     @staticmethod
     def _frames(
         path: Path, files: list[Path], out: Path, progress: Callable[[str], None] = log.info
@@ -165,8 +176,12 @@ class FolderSource:
                 return read_frames(given)
         progress(f"There is no hands.json in {path}: the hands of {len(files)} pictures are estimated now, once.")
         frames = estimate_folder(path, files, progress)
-        write_frames(out / "hands.json", frames)
-        progress(f"The estimated hands are in {out / 'hands.json'}: look at them, or prepare the data properly.")
+        try:
+            write_frames(out / "hands.json", frames)
+        except OSError as error:  # a full disk must not cost what was estimated
+            progress(f"{out / 'hands.json'} cannot be written ({error}): a run that goes on will estimate again.")
+        else:
+            progress(f"The estimated hands are in {out / 'hands.json'}: look at them, or prepare the data properly.")
         return frames
 
 
@@ -183,8 +198,11 @@ def write_frames(path: Path, frames: dict[str, Frame]) -> None:
     """The file that `read_frames` reads; it appears whole."""
     values = {name: json.loads(Hands((frame,)).to_json()) for name, frame in frames.items()}
     part = path.with_suffix(".part")
-    part.write_text(json.dumps({"format": "handrawer hands of pictures", "pictures": values}), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps({"format": "handrawer hands of pictures", "pictures": values}), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def estimate_folder(path: Path, files: list[Path], progress: Callable[[str], None]) -> dict[str, Frame]:

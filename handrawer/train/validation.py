@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from .batches import CELL, crop_example
 from .sources import open_synthetic
 from .steps import DiffusersDenoiser, cast
 from .text import Text
+
+log = logging.getLogger("handrawer")
 
 if TYPE_CHECKING:
     from .adapter import AdapterTrainer
@@ -101,9 +104,12 @@ class Validation:
         for picture, frame, bare, steered in zip(self.pictures, self.frames, self.bare, drawn, strict=True):
             rows += [picture, draw_overlay(picture[None], Hands((frame,)))[0], bare, steered]
         folder = trainer.out / "validation"
-        folder.mkdir(exist_ok=True)
         labels = ["held out", "its hands", "base", f"step {trainer.step}"] * len(drawn)
-        save_picture(folder / f"step_{trainer.step:06d}.jpg", sheet(rows, columns=4, labels=labels))
+        try:
+            folder.mkdir(exist_ok=True)
+            save_picture(folder / f"step_{trainer.step:06d}.jpg", sheet(rows, columns=4, labels=labels))
+        except OSError as error:  # a full disk must not end the run
+            log.warning("The pictures of step %d cannot be written (%s): training goes on.", trainer.step, error)
 
 
 def score_all(pictures: Sequence[Tensor], frames: Sequence[Frame]) -> dict[str, float]:

@@ -22,6 +22,11 @@ def file_of(image, form="JPEG", **settings):
     return file.getvalue()
 
 
+def deep(seed):
+    """The same with 16 bits a pixel."""
+    return Image.fromarray(np.asarray(scene(seed).convert("L"), np.uint16) * 257)
+
+
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
@@ -35,6 +40,8 @@ def file_of(image, form="JPEG", **settings):
         (file_of(scene(1)), ""),
         (file_of(scene(1), "PNG"), ""),
         (file_of(scene(1).convert("L"), "WEBP"), ""),
+        (file_of(deep(1), "PNG"), ""),
+        (file_of(Image.fromarray(np.asarray(deep(1), np.float32) / 65535), "TIFF"), ""),
     ],
 )
 def test_certain_faults(data, fault):
