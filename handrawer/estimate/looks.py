@@ -139,7 +139,7 @@ def look_at_hands(pyramid: Pyramid, regions: Tensor, mirrored: bool = False) -> 
     """The landmarks of the hands in regions [N, 4] where they stand upright; ``mirrored`` shows them in a mirror."""
     outputs = [[torch.zeros(0, n) for n in (63, 1, 1, 63)]]
     for batch in regions.split(_batch(pyramid)):
-        crops = pyramid.crops(batch, HAND_SIDE)
+        crops = pyramid.crops(batch, HAND_SIDE, "border")
         seen = hand_network(pyramid.device)(crops.flip(-1) if mirrored else crops)
         outputs.append([out.cpu() for out in seen])
     points, presence, right, world = (torch.cat(parts).clone() for parts in zip(*outputs, strict=True))

@@ -45,10 +45,14 @@ class Pyramid:
     def height(self) -> int:
         return self.levels[0].shape[-2]
 
-    def crops(self, regions: Tensor, size: int) -> Tensor:
-        """What is seen in regions [N, 4]: [N, 3, size, size] on the picture's device, black outside the picture.
+    def crops(self, regions: Tensor, size: int, outside: str = "zeros") -> Tensor:
+        """What is seen in regions [N, 4]: [N, 3, size, size] on the picture's device.
 
         The upper left pixel's middle lies on the region's corner, as MediaPipe has it: its networks expect that.
+
+        Args:
+            outside: what is seen outside of the picture: ``zeros`` is black, as MediaPipe shows it to the palm
+                detector; ``border`` goes on as the picture ends, as it shows it to the landmark network.
         """
         # Up to one and a half pixels a sample the picture is read as it is, as MediaPipe reads it.
         levels = (regions[:, 2] / size / 1.5).clamp_min(1).log2().ceil().long().clamp_max(len(self.levels) - 1)
@@ -61,7 +65,7 @@ class Pyramid:
             grid = torch.stack(
                 [2 * (x + 0.5) / (picture.shape[-1] * scale) - 1, 2 * (y + 0.5) / (picture.shape[-2] * scale) - 1], -1
             )
-            crops[i] = F.grid_sample(picture, grid[None], padding_mode="zeros", align_corners=False)[0]
+            crops[i] = F.grid_sample(picture, grid[None], padding_mode=outside, align_corners=False)[0]
         return crops
 
 

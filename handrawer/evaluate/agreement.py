@@ -117,13 +117,13 @@ class CroppedInBytes(Pyramid):
     """A picture whose crops are made as OpenCV makes them of 8-bit pictures, which the package has it do: read at the
     nearest 32nd of a pixel, the values rounded to 8 bits."""
 
-    def crops(self, regions: Tensor, size: int) -> Tensor:
+    def crops(self, regions: Tensor, size: int, outside: str = "zeros") -> Tensor:
         picture = self.levels[0]
         steps = torch.arange(size) / size - 0.5
         places = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
         at = torch.stack([(32 * to_picture(region, places)).round() / 32 for region in regions])
         grid = (2 * at + 1) / torch.tensor([picture.shape[-1], picture.shape[-2]]) - 1
-        crops = F.grid_sample(picture.expand(len(grid), -1, -1, -1), grid, padding_mode="zeros", align_corners=False)
+        crops = F.grid_sample(picture.expand(len(grid), -1, -1, -1), grid, padding_mode=outside, align_corners=False)
         return (255 * crops).round() / 255
 
 

@@ -166,6 +166,9 @@ def test_crops_show_what_lies_in_the_region():
     assert float(crop[0, 8, 12]) == pytest.approx(0.36, abs=1e-4)  # to the right in the crop is down in the picture
     outside = Pyramid(picture).crops(torch.tensor([[-100.0, 0.0, 20.0, 0.0]]), 8)
     assert float(outside.abs().max()) == 0
+    beside = torch.tensor([[105.0, 20.0, 16.0, 0.0]])
+    (edge,) = Pyramid(picture).crops(beside, 16, "border")
+    assert torch.allclose(edge[1], torch.tensor(0.95)) and float(edge[0, 8, 3]) == pytest.approx(0.2)
 
 
 def test_mirrored_looks_see_the_same(example):

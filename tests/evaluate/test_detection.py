@@ -7,8 +7,8 @@ import torch
 
 from handrawer.estimate.landmarks import LandmarkDetector
 from handrawer.evaluate import crowds
+from handrawer.evaluate.agreement import CroppedInBytes, through_the_packages_crop
 from handrawer.evaluate.agreement import measure as measure_agreement
-from handrawer.evaluate.agreement import through_the_packages_crop
 from handrawer.evaluate.backdrops import KINDS, arms, backdrop, empty_picture
 from handrawer.evaluate.crowds import WISHES, crowd
 from handrawer.evaluate.detection import Count, Found, Known, known_of, measure, ours
@@ -128,6 +128,25 @@ def test_through_the_packages_crop_our_networks_give_its_landmarks_to_half_a_pix
     assert float(torch.tensor(pixels_off()).median()) < 0.5
     monkeypatch.setattr("handrawer.evaluate.agreement.MEDIAPIPE_TURN", 0.0)
     assert float(torch.tensor(pixels_off()).median()) > 1.5, "it is the turn that parts them"
+
+
+def test_across_the_edge_too_our_networks_give_the_packages_landmarks(skin, monkeypatch):
+    """The package lets the picture's edge go on for the landmark network. Black there moves the joints by pixels."""
+    package = LandmarkDetector(thoroughness="fast", backend="mediapipe")
+    drawn = draw_pictures(draw_scenes(11, torch.arange(14), MODEL), MODEL, skin).permute(0, 2, 3, 1)
+    cut = [picture[56:, 28:228].contiguous() for picture in drawn]
+    theirs = {number: found[0].points for number, picture in enumerate(cut) if (found := package(picture))}
+
+    def pixels_off() -> list[float]:
+        ours = {number: through_the_packages_crop(cut[number], points) for number, points in theirs.items()}
+        return [200 * float((p - theirs[k]).norm(dim=-1).mean()) for k, p in ours.items() if p is not None]
+
+    assert len(theirs) >= 5
+    as_it_is = float(torch.tensor(pixels_off()).median())
+    crops = CroppedInBytes.crops
+    monkeypatch.setattr(CroppedInBytes, "crops", lambda self, regions, size, outside="": crops(self, regions, size))
+    in_black = float(torch.tensor(pixels_off()).median())
+    assert as_it_is < 1.2 and in_black > 2 * as_it_is, (as_it_is, in_black)
 
 
 def test_several_processes_give_what_one_gives():
