@@ -37,8 +37,8 @@ log = logging.getLogger("handrawer")
 SOUND, ANY = "sound", "any"  # sound hands in poses that show most fingers; in all poses and views
 OTHER = "other"  # malformed in one of the ways that the network was trained on
 TRAIN_SEED, TEST_SEED = 101, 202
-TRAIN_COUNT = {SOUND: 120, ANY: 60, **dict.fromkeys(KINDS, 40), OTHER: 160}
-TEST_COUNT = {SOUND: 120, ANY: 40, **dict.fromkeys(KINDS, 50), OTHER: 40}
+TRAIN_COUNT = {SOUND: 100, ANY: 40, **dict.fromkeys(KINDS, 30), OTHER: 150}
+TEST_COUNT = {SOUND: 100, **dict.fromkeys(KINDS, 50)}
 CHUNK = 8  # scenes that a worker draws at once
 MIN_CONFIDENCE = 0.4
 RIDGE = 0.02  # of the logistic model's standardised weights
@@ -284,10 +284,17 @@ def auc(good: Tensor, bad: Tensor) -> float:
 
 def _measure(arguments: argparse.Namespace) -> None:
     scale = arguments.share
-    sets = {}
+    sets: dict[str, Measured] = {}
     deadline = time.monotonic() + arguments.seconds
+    if Path(arguments.measured).is_file():  # what was measured before stays
+        sets = load_measured(arguments.measured, views=True)
     for name, seed, counts in (("test", TEST_SEED, TEST_COUNT), ("train", TRAIN_SEED, TRAIN_COUNT)):
-        counts = {kind: max(1, round(scale * count)) for kind, count in counts.items()}
+        if name in sets or name not in arguments.sets:
+            continue
+        wanted = {
+            kind: count for kind, count in counts.items() if not (arguments.few and name == "train" and kind in KINDS)
+        }
+        counts = {kind: max(1, round(scale * count)) for kind, count in wanted.items()}
         entries = list(measured(seed, counts, arguments.workers, deadline))
         log.info("%s: %d hands of %d", name, len(entries), sum(counts.values()))
         if entries:
@@ -323,6 +330,8 @@ def main() -> None:
     first = commands.add_parser("measure", help="draw hands and look at them; a core minute for eighty")
     first.add_argument("measured")
     first.add_argument("--workers", type=int, default=1)
+    first.add_argument("--sets", nargs="+", default=("test", "train"), choices=("test", "train"))
+    first.add_argument("--few", action="store_true", help="without the test's kinds in the training hands")
     first.add_argument("--seconds", type=float, default=float("inf"), help="after which what is there is kept")
     first.add_argument("--share", type=float, default=1.0, help="of the number of hands")
     first.set_defaults(run=_measure)

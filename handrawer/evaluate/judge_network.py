@@ -1,7 +1,7 @@
 """The judge's network: is the hand in an upright crop sound, and if not, where not.
 
-It reads what the landmark network saw on its way (maps of a network that was made for photos of real hands), together
-with the crop itself. ``judge_network.safetensors`` holds its weights in 16 bits; ``judge_train`` makes them, from
+It reads what the landmark network saw on its way: the maps of a network that was made for photos of real hands.
+``judge_network.safetensors`` holds its weights in 16 bits; ``judge_train`` makes them, from
 synthetic hands alone.
 """
 
@@ -23,8 +23,8 @@ WEIGHTS_FILE = Path(__file__).with_name("judge_network.safetensors")
 # Values of the landmark network by their numbers in its file: 24 channels of 56 x 56 cells, 40 of 28 x 28, 80 and 112
 # of 14 x 14, 192 of 7 x 7.
 MAPS = (113, 120, 131, 142, 157)
-CHANNELS = (24, 40, 80, 112, 192)
-WIDTH, DEEP = 64, 96
+JOINED = (4 * 24 + 4 * 40 + 80 + 112, 192)  # channels, see `joined`
+WIDTH = 48
 CELLS = 28  # side of the map of what is wrong
 REGION = 0.88  # the judge's region over the landmark network's, which leaves room for a hand that moves on
 # Each look at a hand: dx, dy (shares of the side), scale, turn (radians), mirrored.
@@ -35,16 +35,10 @@ LEAST_WRONG = 3.0  # cells that must be wrong for a part of the hand to be named
 FAR = 0.2  # of the crop's side, from where a place belongs to no finger
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
-
-
 class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.first = _convolution(width, width)
+        self.first = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,37 +46,41 @@ class Residual(nn.Module):
 
 
 class JudgeNetwork(nn.Module):
-    """Crops [N, 3, 224, 224] in [0, 1] and the landmark network's ``MAPS`` of them, to
+    """What the landmark network saw of N crops, as ``joined`` puts it, to
 
     logits [N] of a sound hand, and logits [N, 28, 28] of cells in which something is wrong.
     """
 
     def __init__(self):
         super().__init__()
-        self.scales = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in CHANNELS])
-        self.stem = nn.Sequential(_convolution(3, 12, 5, 2), _convolution(12, 24, 3, 2), _convolution(24, 32, 3, 2))
-        self.fine = nn.Conv2d(32 + 4 * CHANNELS[0] + CHANNELS[1], WIDTH, 1)
-        self.middle = nn.Conv2d(CHANNELS[2] + CHANNELS[3], WIDTH, 1, bias=False)
-        self.coarse = nn.Conv2d(CHANNELS[4], WIDTH, 1, bias=False)
+        self.scales = nn.ModuleList([nn.BatchNorm2d(count, affine=False) for count in JOINED])
+        self.drop = nn.Dropout2d(0.1)
+        self.fine = nn.Conv2d(JOINED[0], WIDTH, 1)
+        self.coarse = nn.Conv2d(JOINED[1], WIDTH, 1, bias=False)
         self.blocks = nn.Sequential(Residual(WIDTH), Residual(WIDTH))
-        self.down = _convolution(WIDTH, DEEP, 3, 2)
-        self.deep = Residual(DEEP)
         self.where = nn.Conv2d(WIDTH, 1, 1)
-        self.where_deep = nn.Conv2d(DEEP, 1, 1)
-        self.last = nn.Sequential(nn.Linear(2 * DEEP + WIDTH + 2, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1))
+        self.last = nn.Sequential(nn.Linear(3 * WIDTH + 2, 48), nn.ReLU(), nn.Dropout(0.3), nn.Linear(48, 1))
 
-    def forward(self, crops: Tensor, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        scaled = [scale(value) for scale, value in zip(self.scales, maps, strict=True)]
-        fine = torch.cat([self.stem(crops * 2 - 1), F.pixel_unshuffle(scaled[0], 2), scaled[1]], dim=1)
-        x = self.fine(fine) + F.interpolate(self.middle(torch.cat(scaled[2:4], dim=1)), scale_factor=2.0)
-        x = self.blocks(F.relu(x + F.interpolate(self.coarse(scaled[4]), scale_factor=4.0)))
-        deep = self.deep(self.down(x))
-        where = (self.where(x) + F.interpolate(self.where_deep(deep), scale_factor=2.0, mode="bilinear"))[:, 0]
+    def forward(self, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        fine, coarse = (self.drop(scale(value)) for scale, value in zip(self.scales, seen, strict=True))
+        x = self.blocks(F.relu(self.fine(fine) + F.interpolate(self.coarse(coarse), scale_factor=2.0)))
+        where = self.where(x)
         share = where.flatten(1).softmax(dim=1)
         looked = torch.einsum("nc,ndc->nd", share, x.flatten(2))
-        most = where.flatten(1).topk(12, dim=1).values
-        pooled = torch.cat([deep.mean(dim=(2, 3)), deep.amax(dim=(2, 3)), looked, most.mean(1, True), most[:, :1]], 1)
-        return self.last(pooled)[:, 0], where
+        most = where.flatten(1).topk(5, dim=1).values
+        pooled = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), looked, most.mean(1, True), most[:, :1]], dim=1)
+        return self.last(pooled)[:, 0], F.interpolate(where, (CELLS, CELLS), mode="bilinear")[:, 0]
+
+
+def joined(maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """``MAPS`` as [N, JOINED[0], 14, 14], the finer ones folded, and [N, JOINED[1], 7, 7]."""
+    finest = F.pixel_unshuffle(F.avg_pool2d(maps[0], 2), 2)
+    return torch.cat([finest, F.pixel_unshuffle(maps[1], 2), maps[2], maps[3]], dim=1), maps[4]
+
+
+def seen_in(crops: Tensor) -> tuple[Tensor, Tensor]:
+    """What the judge's network is shown of crops [N, 3, 224, 224]."""
+    return joined(maps_of(crops))
 
 
 def maps_of(crops: Tensor) -> list[Tensor]:
@@ -164,9 +162,7 @@ def points_in_view(points: Tensor) -> Tensor:
 def look(views: Tensor, network: JudgeNetwork) -> tuple[Tensor, Tensor]:
     """Mean logits [N] of a sound hand over views [N, VIEWS, 3, 224, 224], and chances [N, CELLS, CELLS] that
     something is wrong with what a cell of the first view shows."""
-    parts = [
-        network(part, maps_of(part)) for part in views.flatten(0, 1).split(4 if views.device.type == "cpu" else 64)
-    ]
+    parts = [network(seen_in(part)) for part in views.flatten(0, 1).split(4 if views.device.type == "cpu" else 64)]
     sound, where = (torch.cat(part).float().unflatten(0, views.shape[:2]) for part in zip(*parts, strict=True))
     maps = [where[:, i].flip(-1) if VIEWS[i][4] else where[:, i] for i in range(UPRIGHT)]
     return sound.mean(dim=1).clone(), torch.stack(maps).mean(dim=0).sigmoid().clone()

@@ -172,9 +172,11 @@ def _edited(work: judge_kinds.Work, which: Tensor, kinds: tuple[str, ...], u: Te
     return torch.cat(rows_of_kinds), torch.cat(found)
 
 
-def draw_pairs(seed: int, index: Tensor, kinds: tuple[str, ...] = TRAINING_KINDS, *, size: int = 256) -> Pairs:
+def draw_pairs(
+    seed: int, index: Tensor, kinds: tuple[str, ...] = TRAINING_KINDS, *, size: int = 256, plain: bool = False
+) -> Pairs:
     """``draw_whole``'s hands, cut out as the judge does it, each with an error of its own."""
-    whole = draw_whole(seed, index, kinds, size=size)
+    whole = draw_whole(seed, index, kinds, size=size, plain=plain)
     regions = hand_regions(whole.scene.joints_2d.cpu() * size)
     first, second = disturbed(regions, whole.u[:, :4]), disturbed(regions, whole.u[:, 4:8])
     wrong = F.avg_pool2d(crops(whole.changed, second), HAND_SIDE // CELLS)[:, 0]

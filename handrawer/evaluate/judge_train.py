@@ -2,6 +2,7 @@
 
     python -m handrawer.evaluate.judge_train draw POOL --pairs 24000 [--device cuda] [--seconds 100]
     python -m handrawer.evaluate.judge_train train POOL RUN --steps 6000 [--device cuda] [--seconds 100]
+    python -m handrawer.evaluate.judge_train cache POOL CACHE              # and train CACHE RUN --cached: on a CPU
     python -m handrawer.evaluate.judge_train together RUN --device cuda    # both, with the pool in the GPU's memory
     python -m handrawer.evaluate.judge_train publish RUN                   # writes judge_network.safetensors
 
@@ -17,6 +18,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ from torch.nn import functional as F
 from ..estimate.networks import HAND_SIDE
 from ..mini.pipeline import load_mini
 from ..mini.random_table import uniforms
-from .judge_network import CELLS, WEIGHTS_FILE, JudgeNetwork, load_network, maps_of, save_network
+from .judge_network import CELLS, WEIGHTS_FILE, JudgeNetwork, load_network, save_network, seen_in
 from .judge_scenes import TRAINING_KINDS, Pairs, draw_pairs, draw_test_pairs, processed
 from .malformed import KINDS
 
@@ -50,11 +52,12 @@ def save_pairs(pairs: Pairs, path: Path) -> None:
 
 def draw(
     folder: Path, pairs: int, device: str, *, seconds: float, chunk: int, size: int, seed: int = SEED,
-    kinds: tuple[str, ...] = TRAINING_KINDS,
+    kinds: tuple[str, ...] = TRAINING_KINDS, soft: float = SOFTENED, first: int = 0,
+    plain: bool = False,
 ) -> int:  # fmt: skip
     """Draw until there are so many pairs or the time is over; returns how many there are."""
     folder.mkdir(parents=True, exist_ok=True)
-    started, have, number = time.monotonic(), 0, 0
+    started, have, number = time.monotonic(), 0, first
     while have < pairs and time.monotonic() - started < seconds:
         path = folder / f"{number:05d}.safetensors"
         if path.is_file():
@@ -64,7 +67,7 @@ def draw(
                 have += file.get_slice("kind").get_shape()[0]
         else:
             index = torch.arange(chunk, device=device) + number * chunk
-            drawn = softened(draw_pairs(seed, index, kinds, size=size), seed, number * chunk)
+            drawn = softened(draw_pairs(seed, index, kinds, size=size, plain=plain), seed, number * chunk, soft)
             save_pairs(drawn, path)
             have += len(drawn.kind)
         number += 1
@@ -115,6 +118,63 @@ class Pool:
         return crops, good, wrong
 
 
+class Cache:
+    """What the landmark network saw of pairs, some versions of each, in 16 bits: for training without a GPU.
+
+    Args:
+        folder: of ``cache``.
+    """
+
+    def __init__(self, folder: Path):
+        from safetensors.torch import load_file
+
+        parts = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+        if not parts:
+            raise ValueError(f"There is nothing in {folder}: make it with the command cache first.")
+        self.values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def __len__(self) -> int:
+        return len(self.values["kind"])
+
+    def batch(self, rows: Tensor, u: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """As ``Pool.batch``, but what was seen in place of the crops; u picks the versions."""
+        values, count = self.values, self.values["fine"].shape[2]
+        version = (u[:, 0] * count).long().clamp_max(count - 1)
+        which = torch.cat([rows, rows]), torch.cat([torch.zeros_like(rows), torch.ones_like(rows)]), version
+        seen = values["fine"][which].float(), values["coarse"][which].float()
+        return seen, (which[1] == 0).float(), values["wrong"][which].float() / 255
+
+
+@torch.no_grad()
+def cache(pool: Path, folder: Path, versions: int, seconds: float = float("inf")) -> None:
+    """Write what is seen of a pool's pairs: [N, 2, versions, ...], sound and malformed, each version processed anew."""
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for path in sorted(pool.glob("*.safetensors")):
+        target = folder / path.name
+        if target.is_file() or time.monotonic() - began > seconds:
+            continue
+        part = Pool([Pairs(**load_file(path))])
+        rows = torch.arange(len(part))
+        found = []
+        for version in range(versions):
+            number = int(path.stem) + 100_000 * version
+            u = uniforms(SEED + 2, torch.arange(2 * len(rows)), 32, stream=63 + number)
+            torch.manual_seed(number)
+            crops, _, wrong = part.batch(rows, u)
+            seen = [seen_in(some) for some in crops.split(8)]
+            found.append((*(torch.cat(maps).half() for maps in zip(*seen, strict=True)), (wrong * 255).byte()))
+        names = ("fine", "coarse", "wrong")
+        values = {
+            name: torch.stack(maps, dim=1).unflatten(0, (2, -1)).transpose(0, 1).contiguous()
+            for name, maps in zip(names, zip(*found, strict=True), strict=True)
+        }
+        save_file(values | {"kind": part.kind}, target.with_suffix(".part"))
+        target.with_suffix(".part").rename(target)
+
+
 def moved(crops: Tensor, wrong: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """A little turned, scaled and shifted: crops and maps alike; u [N, 4]."""
     v = u * 2 - 1
@@ -135,8 +195,8 @@ def loss_of(sound: Tensor, where: Tensor, good: Tensor, wrong: Tensor) -> Tensor
 
 
 def train(
-    pool: Pool, run: Path, *, steps: int, device: str, seconds: float, batch: int = BATCH, start: Path | None = None,
-    about: dict[str, object] | None = None, rate: float = RATE, save_every: float = 60,
+    pool: Pool | Cache, run: Path, *, steps: int, device: str, seconds: float, batch: int = BATCH,
+    start: Path | None = None, about: dict[str, object] | None = None, rate: float = RATE, save_every: float = 60,
 ) -> JudgeNetwork:  # fmt: skip
     """Train, from the run's checkpoint where there is one; returns the averaged network.
 
@@ -185,12 +245,12 @@ def train(
     return final.eval()
 
 
-def _step(network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _step(network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Any, Tensor, Tensor]) -> Tensor:
     crops, good, wrong = batch
-    fast = crops.device.type == "cuda"
-    maps = maps_of(crops)
-    with torch.autocast(crops.device.type, torch.bfloat16, enabled=fast):
-        sound, where = network(crops, maps)
+    fast = good.device.type == "cuda"
+    seen = crops if isinstance(crops, tuple) else seen_in(crops)
+    with torch.autocast(good.device.type, torch.bfloat16, enabled=fast):
+        sound, where = network(seen)
     loss = loss_of(sound.float(), where.float(), good, wrong)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -216,7 +276,7 @@ def watch(network: JudgeNetwork, pool: Pool) -> dict[str, float]:
     sound, malformed = [], []
     for rows in torch.arange(len(pool), device=pool.kind.device).split(32):
         crops, _, _ = pool.batch(rows, torch.zeros(2 * len(rows), 0))
-        logits = network(crops, maps_of(crops))[0].cpu()
+        logits = network(seen_in(crops))[0].cpu()
         sound.append(logits[: len(rows)])
         malformed.append(logits[len(rows) :])
     good, bad = torch.cat(sound), torch.cat(malformed)
@@ -230,12 +290,13 @@ def watch(network: JudgeNetwork, pool: Pool) -> dict[str, float]:
 
 def _draw(arguments: argparse.Namespace) -> None:
     draw(Path(arguments.pool), arguments.pairs, arguments.device, seconds=arguments.seconds, chunk=arguments.chunk,
-         size=arguments.size, seed=HELD_OUT if arguments.held_out else SEED)  # fmt: skip
+         size=arguments.size, seed=HELD_OUT if arguments.held_out else SEED, soft=arguments.soft,
+         first=arguments.first, plain=arguments.plain, kinds=tuple(arguments.kinds))  # fmt: skip
 
 
 def _train(arguments: argparse.Namespace) -> None:
     run = Path(arguments.run)
-    pool = Pool(read_pairs(Path(arguments.pool), arguments.device))
+    pool = Cache(Path(arguments.pool)) if arguments.cached else Pool(read_pairs(Path(arguments.pool), arguments.device))
     network = train(
         pool, run, steps=arguments.steps, device=arguments.device, seconds=arguments.seconds, batch=arguments.batch
     )
@@ -250,11 +311,11 @@ def _tell(areas: dict[str, float], run: Path) -> None:
 
 
 @torch.no_grad()
-def softened(pairs: Pairs, seed: int, first: int) -> Pairs:
+def softened(pairs: Pairs, seed: int, first: int, share: float = SOFTENED) -> Pairs:
     """A part of the pairs as the small model would have drawn them: through its autoencoder, with noise between."""
     device = pairs.sound.device
     u = uniforms(seed, torch.arange(len(pairs.kind), device=device) + first, 2, stream=62)
-    rows = torch.nonzero(u[:, 0] < SOFTENED)[:, 0]
+    rows = torch.nonzero(u[:, 0] < share)[:, 0]
     if not len(rows):
         return pairs
     vae = _autoencoder(str(device))
@@ -331,6 +392,10 @@ def parser() -> argparse.ArgumentParser:
     first.add_argument("--seconds", type=float, default=float("inf"))
     first.add_argument("--chunk", type=int, default=64, help="scenes drawn at once; another chunk is another pool")
     first.add_argument("--size", type=int, default=256, help="side of the pictures, pixels")
+    first.add_argument("--soft", type=float, default=SOFTENED, help="share that goes through the autoencoder; slow")
+    first.add_argument("--first", type=int, default=0, help="number of the first part, so that several draw at once")
+    first.add_argument("--plain", action="store_true", help="as the small model's pictures are, see draw_whole")
+    first.add_argument("--kinds", nargs="+", default=TRAINING_KINDS, choices=TRAINING_KINDS)
     first.add_argument("--held-out", action="store_true", help="other scenes, to watch the training on")
     first.set_defaults(call=_draw)
     second = commands.add_parser("train", help="train on a pool")
@@ -340,6 +405,7 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument("--batch", type=int, default=BATCH, help="pairs")
     second.add_argument("--device", default="cpu")
     second.add_argument("--seconds", type=float, default=float("inf"))
+    second.add_argument("--cached", action="store_true", help="POOL is a folder that the command cache made")
     second.add_argument("--watch", help="a pool of held-out pairs to measure on at the end")
     second.set_defaults(call=_train)
     both = commands.add_parser("together", help="draw and train with the pool in memory")
@@ -354,6 +420,12 @@ def parser() -> argparse.ArgumentParser:
     both.add_argument("--train-seconds", type=float, default=80)
     both.add_argument("--tune-seconds", type=float, default=6, help="for each of the four kinds; 0: none of them")
     both.set_defaults(call=_together)
+    kept = commands.add_parser("cache", help="what the landmark network sees of a pool, for training on a CPU")
+    kept.add_argument("pool")
+    kept.add_argument("cache")
+    kept.add_argument("--versions", type=int, default=2)
+    kept.add_argument("--seconds", type=float, default=float("inf"))
+    kept.set_defaults(call=lambda found: cache(Path(found.pool), Path(found.cache), found.versions, found.seconds))
     third = commands.add_parser("publish", help="take a run's network for the one that ships")
     third.add_argument("run")
     third.set_defaults(call=_publish)

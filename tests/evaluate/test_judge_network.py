@@ -23,10 +23,11 @@ from handrawer.evaluate.judge_network import (
     parts_in_doubt,
     points_in_view,
     save_network,
+    seen_in,
 )
 from handrawer.evaluate.judge_scenes import TRAINING_KINDS, compressed, crops, draw_pairs, draw_whole, processed
 from handrawer.evaluate.judge_smears import PICTURE_EDITS, blurred, place_beside
-from handrawer.evaluate.judge_train import Pool, in_bytes, moved, read_pairs, save_pairs, train
+from handrawer.evaluate.judge_train import Cache, Pool, cache, in_bytes, moved, read_pairs, save_pairs, train
 from handrawer.evaluate.malformed import KINDS
 from handrawer.mini.random_table import uniforms
 from handrawer.mini.scene import draw_scenes
@@ -191,6 +192,25 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path, pairs):
     assert not torch.equal(start, straight.state_dict()["fine.weight"])
     with pytest.raises(ValueError, match="draw them first"):
         read_pairs(tmp_path / "nowhere", "cpu")
+
+
+def test_what_was_seen_is_kept_for_training_without_a_gpu(tmp_path, pairs):
+    save_pairs(pairs, tmp_path / "00007.safetensors")
+    cache(tmp_path, tmp_path / "cache", 2)
+    kept = Cache(tmp_path / "cache")
+    assert len(kept) == len(pairs.kind)
+    u = uniforms(305, torch.arange(2 * len(kept)), 32, stream=63 + 7)
+    torch.manual_seed(7)
+    crops, good, wrong = Pool(read_pairs(tmp_path, "cpu")).batch(torch.arange(len(kept)), u)
+    first, told, map_ = kept.batch(torch.arange(len(kept)), torch.zeros(2 * len(kept), 1))
+    assert torch.equal(good, told) and torch.allclose(wrong, map_, atol=1 / 128)
+    fine, coarse = seen_in(crops)
+    assert first[0].shape == fine.shape and torch.allclose(first[0], fine, atol=0.02, rtol=2e-3)
+    assert torch.allclose(first[1], coarse, atol=0.02, rtol=2e-3)
+    other = kept.batch(torch.arange(len(kept)), torch.ones(2 * len(kept), 1) * 0.9)[0]
+    assert not torch.equal(other[0], first[0])
+    with pytest.raises(ValueError, match="command cache first"):
+        Cache(tmp_path / "nowhere")
 
 
 def test_what_is_wrong_is_told_by_finger():
