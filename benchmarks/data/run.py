@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CERTAIN = ("truncated", "empty_file", "no_picture", "missing", "copied", "encoded_again", "resized", "brightened",
            "tiny", "blank")  # fmt: skip
 DOUBTFUL = ("box", "gesture", "side", "fit", "hand_not_found")
-KILLED = 120  # pictures of the part that is killed
+KILLED, PIECE = 120, 8  # pictures of the part that is killed, and of each of its shards
 MIB = 2**20
 
 
@@ -110,20 +110,20 @@ def fingerprints(out: Path) -> dict[str, str]:
 def kill_three_times(source: Path, out: Path, workers: int, seed: int = 3) -> list[str]:
     """Prepare a part in one go, and again with three kills -9 of the whole process group; what differs in the end."""
     chance = random.Random(seed)
-    part = ("--limit", str(KILLED), "--shard-size", "15")
+    part = ("--limit", str(KILLED), "--shard-size", str(PIECE))
     whole, cut = out.with_name(f"{out.name}_whole"), out.with_name(f"{out.name}_killed")
     seconds, _ = prepare(source, whole, workers, *part)
     moments = []
     for _ in range(3):
         process = subprocess.Popen(command(source, cut, workers, *part), cwd=ROOT, start_new_session=True)
-        moment = chance.uniform(0.15, 0.33) * seconds
+        moment = chance.uniform(0.28, 0.48) * seconds
         try:
             code = process.wait(timeout=moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             done = len(list((cut / "work" / "decisions").glob("*.jsonl")))
-            moments.append(f"after {moment:.0f} s ({done} of {-(-KILLED // 15)} shards done)")
+            moments.append(f"after {moment:.0f} s ({done} of {-(-KILLED // PIECE)} shards done)")
         else:
             moments.append(f"none: it ended by itself with code {code} before")
     prepare(source, cut, workers, *part)
