@@ -149,7 +149,8 @@ def _pictures(arguments: argparse.Namespace) -> None:
 
     folder = Path(arguments.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = decoded(load_file(arguments.latents)["latents"], load_mini(device=arguments.device))
+    latents = load_file(arguments.latents)["latents"][: arguments.count or None]
+    pictures = decoded(latents, load_mini(device=arguments.device))
     for number, picture in enumerate(pictures):
         to_pil(picture).save(folder / f"{number:05d}.jpg", quality=92)
 
@@ -163,7 +164,8 @@ def read_pictures(folder: str, count: int) -> Tensor:
     return torch.cat([load_picture(Path(folder) / f"{number:05d}.jpg") for number in range(count)])
 
 
-def _look(pictures: Tensor) -> list[tuple[str, dict | None]]:
+def look_at(pictures: Tensor) -> list[tuple[str, dict | None]]:
+    """The judge's signals of pictures [N, H, W, 3] in 8 bits, for ``judge_fit.stack``."""
     from .judge_fit import MIN_CONFIDENCE, measure_picture
 
     torch.set_num_threads(1)
@@ -180,11 +182,13 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     from .judge_fit import save_measured, stack
 
-    pictures = decoded(load_file(arguments.latents)["latents"], load_mini(device=arguments.device))
+    latents = load_file(arguments.latents)["latents"][: arguments.count or None]
+    some = arguments.pictures
+    pictures = read_pictures(some, len(latents)) if some else decoded(latents, load_mini(device=arguments.device))
     parts = (pictures * 255).round().to(torch.uint8).split(16)
     deadline, entries = time.monotonic() + arguments.seconds, []
     with ProcessPoolExecutor(arguments.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_look, part) for part in parts]
+        futures = [pool.submit(look_at, part) for part in parts]
         for future in futures:
             if time.monotonic() < deadline:
                 entries += future.result()
@@ -255,6 +259,8 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--device", default="cpu")
     measure.add_argument("--workers", type=int, default=1)
     measure.add_argument("--seconds", type=float, default=float("inf"), help="after which what is there is kept")
+    measure.add_argument("--count", type=int, default=0, help="the first so many pictures alone")
+    measure.add_argument("--pictures", help="a folder of the pictures; otherwise they are decoded again")
     measure.set_defaults(run=_measure)
     score = commands.add_parser("score", help="the picked pictures against a random pick")
     score.add_argument("latents")
@@ -267,6 +273,7 @@ def parser() -> argparse.ArgumentParser:
     pictures.add_argument("latents")
     pictures.add_argument("folder")
     pictures.add_argument("--device", default="cpu")
+    pictures.add_argument("--count", type=int, default=0, help="the first so many alone")
     pictures.set_defaults(run=_pictures)
     return found
 

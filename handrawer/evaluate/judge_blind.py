@@ -1,7 +1,8 @@
 """Pictures of the small model, labelled by eye without knowing how they were made, against the judge.
 
     python -m handrawer.evaluate.judge_blind draw FOLDER     # 60 pictures and their shuffled sheets, without names
-    python -m handrawer.evaluate.judge_blind judge FOLDER    # what the judge says of them, into FOLDER/qualities.json
+    python -m handrawer.evaluate.judge_blind measure FOLDER  # looks at them, into FOLDER/measured.safetensors
+    python -m handrawer.evaluate.judge_fit look FOLDER/measured.safetensors
     python -m handrawer.evaluate.judge_blind pairs LATENTS MEASURED FOLDER    # best of eight: picked beside random
 
 Half of the 60 pictures are drawn with HanDrawer, half from the text alone; seeds decide everything. Whoever labels
@@ -100,17 +101,15 @@ def read_labels(path: Path, count: int = COUNT) -> dict[int, str]:
     return dict(zip(order(count), labels, strict=True))
 
 
-def _judge(arguments: argparse.Namespace) -> None:
+def _measure(arguments: argparse.Namespace) -> None:
     from safetensors.torch import load_file
 
-    from .judge import judge_pictures
+    from .best_of import look_at
+    from .judge_fit import save_measured, stack
 
     folder = Path(arguments.folder)
-    pictures = load_file(folder / "pictures.safetensors")["pictures"].float() / 255
-    judged = judge_pictures(pictures)
-    told = {"qualities": [round(one.quality, 4) for one in judged],
-            "network": [min((h.signals["network"] for h in one.hands), default=None) for one in judged]}  # fmt: skip
-    (folder / "qualities.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    pictures = load_file(folder / "pictures.safetensors")["pictures"]
+    save_measured(str(folder / "measured.safetensors"), mini=stack(look_at(pictures)))
 
 
 def pairs_of(quality: Tensor, seed: int = SHUFFLED) -> list[tuple[int, int, bool]]:
@@ -165,9 +164,9 @@ def parser() -> argparse.ArgumentParser:
     first.add_argument("--count", type=int, default=COUNT)
     first.add_argument("--steps", type=int, default=STEPS)
     first.set_defaults(call=_draw)
-    second = commands.add_parser("judge", help="what the judge says of the pictures; a minute of a core")
+    second = commands.add_parser("measure", help="look at the pictures; a minute of a core")
     second.add_argument("folder")
-    second.set_defaults(call=_judge)
+    second.set_defaults(call=_measure)
     third = commands.add_parser("pairs", help="sheets of pairs: the judge's pick of eight beside another of them")
     third.add_argument("latents")
     third.add_argument("measured")

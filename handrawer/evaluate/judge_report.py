@@ -2,8 +2,8 @@
 
     python -m handrawer.evaluate.judge_report MEASURED.safetensors OUT [--pictures FOLDER] [--blind FOLDER]
 
-MEASURED comes from ``judge_fit measure`` and ``look``. ``--blind`` has the pictures of ``judge_blind draw`` and what
-the judge said of them, whose labels lie in OUT/labels.json. ``--pictures`` also judges pictures of a folder.
+MEASURED comes from ``judge_fit measure`` and ``look``. ``--blind`` is the folder of
+``judge_blind``, whose pictures' labels lie in OUT/labels.json. ``--pictures`` also judges pictures of a folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .judge import judge_pictures
+from .judge import judge_model, judge_pictures
 from .judge_fit import KINDS, OTHER, SOUND, Measured, auc, fit, load_measured, qualities
 from .judge_scenes import TRAINING_KINDS
 
@@ -82,11 +82,10 @@ def rows_left_out(train: Measured, test: Measured) -> list[str]:
     return lines
 
 
-def blind_lines(folder: Path, labels_file: Path) -> list[str]:
+def blind_lines(quality: Tensor, labels_file: Path) -> list[str]:
     """What the judge says of the small model's pictures, against labels given by eye."""
     from .judge_blind import read_labels, with_handrawer
 
-    quality = torch.tensor(json.loads((folder / "qualities.json").read_text(encoding="utf-8"))["qualities"])
     labels = read_labels(labels_file, len(quality))
     who = json.loads(labels_file.read_text(encoding="utf-8"))["labelled by"]
     rows = {label: torch.tensor([n for n in range(len(quality)) if labels[n] == label]).long() for label in
@@ -122,7 +121,7 @@ def rows_of_pictures(paths: Sequence[Path]) -> list[str]:
     return lines
 
 
-def report(parts: dict[str, Measured], pictures: Sequence[Path] = (), blind: tuple[Path, Path] | None = None) -> str:
+def report(parts: dict[str, Measured], pictures: Sequence[Path] = (), blind: tuple[Tensor, Path] | None = None) -> str:
     """The report as Markdown."""
     train, test = parts["train"], parts["test"]
     found = ", ".join(f"{kind} {float(test.found[test.rows(kind)].float().mean()):.0%}" for kind in (SOUND, *KINDS))
@@ -166,7 +165,10 @@ def main() -> None:
     pictures = (
         [p for p in sorted(Path(arguments.pictures).iterdir()) if p.suffix in names] if arguments.pictures else []
     )
-    blind = (Path(arguments.blind), folder / "labels.json") if arguments.blind else None
+    blind = None
+    if arguments.blind:
+        measured = load_measured(str(Path(arguments.blind) / "measured.safetensors"))["mini"]
+        blind = qualities(judge_model(), measured), folder / "labels.json"
     (folder / "report.md").write_text(report(load_measured(arguments.measured), pictures, blind), encoding="utf-8")
 
 

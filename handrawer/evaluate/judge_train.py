@@ -122,15 +122,19 @@ class Cache:
     """What the landmark network saw of pairs, some versions of each, in 16 bits: for training without a GPU.
 
     Args:
-        folder: of ``cache``.
+        folders: of ``cache``.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, *folders: Path):
         from safetensors.torch import load_file
 
-        parts = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
+        parts = [load_file(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
         if not parts:
-            raise ValueError(f"There is nothing in {folder}: make it with the command cache first.")
+            raise ValueError(f"There is nothing in {folders[0]}: make it with the command cache first.")
+        most = max(part["fine"].shape[2] for part in parts)
+        for part in parts:  # parts with fewer versions show theirs again
+            for name in ("fine", "coarse", "wrong"):
+                part[name] = part[name][:, :, torch.arange(most) % part[name].shape[2]]
         self.values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def __len__(self) -> int:
@@ -399,7 +403,7 @@ def parser() -> argparse.ArgumentParser:
     first.add_argument("--held-out", action="store_true", help="other scenes, to watch the training on")
     first.set_defaults(call=_draw)
     second = commands.add_parser("train", help="train on a pool")
-    second.add_argument("pool")
+    second.add_argument("pool", help="a folder; of caches also several with commas between")
     second.add_argument("run")
     second.add_argument("--steps", type=int, default=6_000)
     second.add_argument("--batch", type=int, default=BATCH, help="pairs")

@@ -192,8 +192,7 @@ def test_the_report_tells_kinds_labels_and_what_was_left_out(tmp_path):
     quality = torch.zeros(60)
     for number, label in read_labels(tmp_path / "labels.json").items():
         quality[number] = {"sound": 0.9, "malformed": 0.1, "unclear": 0.5}[label]
-    (tmp_path / "qualities.json").write_text(json.dumps({"qualities": quality.tolist()}), encoding="utf-8")
-    text = report({"train": part, "test": part}, (), (tmp_path, tmp_path / "labels.json"))
+    text = report({"train": part, "test": part}, (), (quality, tmp_path / "labels.json"))
     (line,) = [line for line in text.splitlines() if "**all four**" in line]
     cells = [cell.strip() for cell in line.split("|")]
     assert cells[2] == "30 + 120" and 0.8 < float(cells[3].split()[0]) <= 1
