@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..counters import counters
 from ..hand.model import HandModel
 from .config import GEOMETRY_CHANNELS, AdapterMetadata, HanDrawerConfig
-from .fusion import LevelFusion, describe_cells, look_up
-from .gcn import MeshEncoder
+from .fusion import Cells, LevelFusion, describe_cells, look_up
+from .gcn import GraphMatrices, MeshEncoder
 from .inputs import HandInputs, hand_inputs, hand_inputs_from_tensors
 from .mesh_graph import build_graph, topology_hash
 from .ppzp import Window, box_in_cells, cell_coverage, covered_cells, full_window, shares, silhouette_share
@@ -54,6 +54,30 @@ class _Text:
 
     def hand(self, index: slice) -> _Text:
         return _Text(self.tokens[index], None if self.mask is None else self.mask[index])
+
+
+@dataclass(frozen=True)
+class DescribedLevel:
+    """Of one level: what its cells know of N hands, and the share of every cell [N, h, w] that belongs to each."""
+
+    cells: Cells
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Described:
+    """What `HanDrawer.describe` gives, level by level."""
+
+    levels: tuple[DescribedLevel, ...]
+
+    def hand(self, index: Tensor | slice) -> Described:
+        """That of some of the hands."""
+
+        def chosen(level: DescribedLevel) -> DescribedLevel:
+            cells = Cells(*(getattr(level.cells, field.name)[index] for field in dataclasses.fields(Cells)))
+            return DescribedLevel(cells, level.share[index])
+
+        return Described(tuple(chosen(level) for level in self.levels))
 
 
 class HanDrawer(nn.Module):
@@ -122,8 +146,9 @@ class HanDrawer(nn.Module):
                 f"vertices), {model.name!r} has another mesh of {len(model.template)}: encode hands of the former."
             )
 
-    def encode(self, inputs: HandInputs) -> HandTokens:
-        """The graph network: inputs of N hands -> tokens [N, T, width].
+    def encode(self, inputs: HandInputs, matrices: GraphMatrices | None = None) -> HandTokens:
+        """The graph network: inputs of N hands -> tokens [N, T, width]; `matrices` as `MeshEncoder.matrices` makes
+        them, or None to make them for this call.
 
         Outside training each hand is encoded alone, so that its tokens do not depend, to the last bit, on the others.
         """
@@ -134,15 +159,30 @@ class HanDrawer(nn.Module):
                 f"{inputs.vertices.shape[1]}: refit them to that model first."
             )
         if self.training or len(inputs) <= 1:
-            tokens = self.encoder(inputs.vertices, inputs.points, inputs.side)
+            tokens = self.encoder(inputs.vertices, inputs.points, inputs.side, matrices)
         else:
             each = [slice(i, i + 1) for i in range(len(inputs))]
-            graph = self.encoder.matrices()
+            graph = self.encoder.matrices() if matrices is None else matrices
             found = [self.encoder(inputs.vertices[i], inputs.points[i], inputs.side[i], graph) for i in each]
             tokens = torch.cat(found)
         if not self.training:
             counters.count("encode")
         return HandTokens(tokens, inputs)
+
+    @torch.no_grad()
+    def describe(
+        self, inputs: HandInputs, latent_height: int, latent_width: int, box_only: Tensor | None = None
+    ) -> Described:
+        """What the cells of all levels know of the hands before anything is learned: it depends on no weight, so a
+        training can make it with its batches. The arguments are those of `residuals`, which takes it."""
+        silhouettes = self._silhouettes(inputs, box_only)
+        box = box_in_cells(inputs.box, latent_height, latent_width)
+        found = []
+        for level in self.config.unet.levels:
+            window = full_window(level, latent_height, latent_width, inputs.box.device)
+            share = self._shares(inputs, box, silhouettes, window)
+            found.append(DescribedLevel(self._describe(inputs, box, window), share))
+        return Described(tuple(found))
 
     def residuals(
         self,
@@ -156,6 +196,7 @@ class HanDrawer(nn.Module):
         drop_hand: Tensor | None = None,
         box_only: Tensor | None = None,
         dense: bool | None = None,
+        described: Described | None = None,
     ) -> dict[int, Tensor]:
         """Residual maps for a latent of the given size (in latent cells): block -> [B, C, h, w].
 
@@ -166,11 +207,12 @@ class HanDrawer(nn.Module):
         box_only   [N] bool, these hands are known by box and text alone (the control of the evaluation)
         dense      compute all cells in one batch, as training wants it, or only the covered cells hand by hand; both
                    give the same maps. None: dense while training
+        described  of the same hands, sizes and box_only, by `describe`; dense. None: made for this call
 
         Exactly zero outside the boxes. The order of a picture's hands does not matter. N = 0 gives zeros.
         """
         inputs = tokens.inputs
-        dense = self.training if dense is None else dense
+        dense = described is not None or (self.training if dense is None else dense)
         if drop_hand is not None:
             weight = torch.where(drop_hand.to(inputs.weight.device), 0, inputs.weight)
             tokens = HandTokens(tokens.tokens, dataclasses.replace(inputs, weight=weight))
@@ -183,7 +225,13 @@ class HanDrawer(nn.Module):
         silhouettes = self._silhouettes(inputs, box_only)
         box = box_in_cells(inputs.box, latent_height, latent_width)
         found: dict[int, Tensor] = {}
-        for level in self.config.unet.levels:
+        for place, level in enumerate(self.config.unet.levels):
+            if described is not None:
+                known = described.levels[place]
+                weight = known.share * inputs.weight[:, None, None]
+                maps = self.fusions[str(level)](known.cells, hands, words.tokens, words.mask, weight, box_only)
+                found |= self._added(maps, inputs)
+                continue
             window = full_window(level, latent_height, latent_width, inputs.box.device)
             weight = self._weights(inputs, box, silhouettes, window)
             fill = self._dense if dense else self._gathered
@@ -237,17 +285,26 @@ class HanDrawer(nn.Module):
     @torch.no_grad()
     def _weights(inputs: HandInputs, box: Tensor, silhouettes: Tensor, window: Window) -> Tensor:
         """[N, h, w] footprint coverage times the share between hands times the hand's weight."""
+        return HanDrawer._shares(inputs, box, silhouettes, window) * inputs.weight[:, None, None]
+
+    @staticmethod
+    @torch.no_grad()
+    def _shares(inputs: HandInputs, box: Tensor, silhouettes: Tensor, window: Window) -> Tensor:
+        """[N, h, w] footprint coverage times the share between hands."""
         with torch.autocast(box.device.type, enabled=False):
             coverage = cell_coverage(box, window)
-            weight = coverage
-            if not inputs.alone:
-                silhouette = silhouette_share(silhouettes, box, window)
-                weight = coverage * shares(coverage, silhouette, inputs.picture, inputs.pictures)
-            return weight * inputs.weight[:, None, None]
+            if inputs.alone:
+                return coverage
+            silhouette = silhouette_share(silhouettes, box, window)
+            return coverage * shares(coverage, silhouette, inputs.picture, inputs.pictures)
 
     def _dense(self, level, inputs, box, window, weight, hands, words, box_only) -> dict[int, Tensor]:
         """All cells of all hands in one batch."""
-        maps = self._fuse(level, inputs, box, window, weight, hands, words, box_only)
+        return self._added(self._fuse(level, inputs, box, window, weight, hands, words, box_only), inputs)
+
+    @staticmethod
+    def _added(maps: dict[int, Tensor], inputs: HandInputs) -> dict[int, Tensor]:
+        """Maps of the hands [N, C, h, w], added up to those of the pictures."""
         empty = {block: m.new_zeros(inputs.pictures, *m.shape[1:]) for block, m in maps.items()}
         return {block: empty[block].index_add(0, inputs.picture, m) for block, m in maps.items()}
 
@@ -271,9 +328,12 @@ class HanDrawer(nn.Module):
                 maps[block][inputs.picture[k], :, rows, columns] += values[0]
         return maps
 
-    def _fuse(self, level, inputs, box, window, weight, hands, words, box_only) -> dict[int, Tensor]:
+    def _describe(self, inputs: HandInputs, box: Tensor, window: Window) -> Cells:
         with torch.autocast(box.device.type, enabled=False):
-            cells = describe_cells(box, inputs.geometry, window, self.config.subcells, self.config.frequencies)
+            return describe_cells(box, inputs.geometry, window, self.config.subcells, self.config.frequencies)
+
+    def _fuse(self, level, inputs, box, window, weight, hands, words, box_only) -> dict[int, Tensor]:
+        cells = self._describe(inputs, box, window)
         return self.fusions[str(level)](cells, hands, words.tokens, words.mask, weight, box_only)
 
 

@@ -34,7 +34,7 @@ from .recorded import RecordedSteps
 from .records import Records
 from .sources import Synthetic, held_out, open_source, open_synthetic
 from .state import load_state, save_state
-from .steps import DiffusersDenoiser, Noised, run_step
+from .steps import DiffusersDenoiser, Noised, described, run_step
 
 log = logging.getLogger("handrawer")
 ADAPTER_FILE = "handrawer.safetensors"
@@ -127,6 +127,7 @@ class AdapterTrainer:
         if config.checkpointing:
             checkpoint(self.base.unet)
         self.adapter = self._adapter().to(self.device).train()
+        self.matrices = self.adapter.encoder.matrices()
         self.control = self._control()
         parts: dict[str, torch.nn.Module] = {"adapter": self.adapter}
         if self.control is not None:
@@ -234,7 +235,7 @@ class AdapterTrainer:
                 self.validate()
             if progress is not None:
                 progress(Progress(done, config.steps, losses, seconds))
-            stopped = stop is not None and self._agreed(stop())
+            stopped = stop is not None and self.processes.any(stop())
             if done % config.save_every == 0 or stopped or done == config.steps:
                 self.save()
         self._publish_control()
@@ -283,10 +284,7 @@ class AdapterTrainer:
 
     def backward(self, batch: Batch, noised: Noised) -> dict[str, Tensor]:
         """Forward and backward of a batch: its losses; the gradients are added to those that are there."""
-        return run_step(
-            self.denoiser, self.adapter, batch, noised, self.empty, self.config.losses,
-            DTYPES[self.config.precision], lambda loss: self.learner.backward(loss / self.config.accumulate),
-        )  # fmt: skip
+        return self._step(batch, noised, lambda loss: self.learner.backward(loss / self.config.accumulate))
 
     def noised(self, batch: Batch) -> Noised:
         chances = batch.chances
@@ -295,9 +293,12 @@ class AdapterTrainer:
 
     def forward(self, batch: Batch, backward: Callable[[Tensor], None] | None = None) -> dict[str, Tensor]:
         """The losses of a batch by name; `backward` is called with their sum, see `steps.run_step`."""
+        return self._step(batch, self.noised(batch), backward)
+
+    def _step(self, batch: Batch, noised: Noised, backward: Callable[[Tensor], None] | None) -> dict[str, Tensor]:
         return run_step(
-            self.denoiser, self.adapter, batch, self.noised(batch), self.empty, self.config.losses,
-            DTYPES[self.config.precision], backward,
+            self.denoiser, self.adapter, batch, noised, self.empty, self.config.losses,
+            DTYPES[self.config.precision], backward, self.matrices,
         )  # fmt: skip
 
     def batch(self, turn: int = 0) -> Batch:
@@ -317,7 +318,8 @@ class AdapterTrainer:
         positions = [position for step, turn in turns for position in self._positions(step, turn)]
         count = self.config.data.count
         drawn = positions if count is None else [position % count for position in positions]
-        return self.maker.synthetic(self.synthetic, drawn, positions).parts(self.config.batch)
+        whole = described(self.adapter, self.maker.synthetic(self.synthetic, drawn, positions))
+        return whole.parts(self.config.batch)
 
     def _read(self, step: int, turn: int) -> Batch:
         if self.loader is None:
@@ -325,7 +327,7 @@ class AdapterTrainer:
         later = step + (turn + 1) // self.config.accumulate
         following = [(later, self._part((turn + 1) % self.config.accumulate))]
         size, cropped = self.loader.take(step, self._part(turn), following)
-        return self.maker.pictures(cropped, size, self._positions(step, turn))
+        return described(self.adapter, self.maker.pictures(cropped, size, self._positions(step, turn)))
 
     def _positions(self, step: int, turn: int) -> list[int]:
         """How many samples of the run come before each one of a batch."""
@@ -336,10 +338,6 @@ class AdapterTrainer:
         """Which of a step's samples this process takes in a turn; random numbers follow the samples."""
         start = (self.processes.rank * self.config.accumulate + turn) * self.config.batch
         return slice(start, start + self.config.batch)
-
-    def _agreed(self, wanted: bool) -> bool:
-        """Whether any process wants it."""
-        return bool(self.processes.mean(torch.tensor(float(wanted), device=self.device)) > 0)
 
     def _give_up(self, what: str, batches: list[Batch]) -> None:
         from safetensors import SafetensorError

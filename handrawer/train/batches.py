@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..adapter.handrawer import Described
 from ..adapter.inputs import HandInputs, hand_inputs
 from ..hand.convert import refit_for
 from ..hand.hands import Frame, Hands
@@ -94,6 +95,7 @@ class Batch:
         mask: [B, 1, h, w] share of each latent cell that hands cover.
         chances: what is random.
         depth: [B, 3, H, W] in 0..1, for a ControlNet, or None.
+        described: what the adapter's cells know of the hands, or None: it is made when the batch is used.
     """
 
     names: list[str]
@@ -104,6 +106,7 @@ class Batch:
     mask: Tensor
     chances: Chances
     depth: Tensor | None = None
+    described: Described | None = None
 
     def parts(self, size: int) -> list[Batch]:
         """The samples in batches of `size`, each with its own hands."""
@@ -125,6 +128,7 @@ class Batch:
                 alone=len({places[k] for k in own}) == len(own),
             ),
             self.mask[rows], chances, None if self.depth is None else self.depth[rows],
+            None if self.described is None else self.described.hand(index),
         )  # fmt: skip
 
     def save(self, path: Path) -> None:

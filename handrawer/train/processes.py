@@ -49,6 +49,10 @@ class Processes:
             return tensor
         return self.accelerator.reduce(tensor, reduction="mean")
 
+    def any(self, wanted: bool) -> bool:
+        """Whether any process wants it."""
+        return bool(self.mean(torch.tensor(float(wanted), device=self.device)) > 0)
+
     def mean_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace every gradient by its mean over all processes; one that is missing counts as zero."""
         if self.accelerator is None:

@@ -43,7 +43,11 @@ def filled(batch: Batch) -> Batch:
     own = {f.name: getattr(inputs, f.name) for f in dataclasses.fields(inputs) if f.name not in kept}
     more = {name: torch.cat([value, value.new_zeros(missing, *value.shape[1:])]) for name, value in own.items()}
     more["box"][len(inputs) :] = more["box"].new_tensor(OUTSIDE)
-    return dataclasses.replace(batch, inputs=dataclasses.replace(inputs, **more))
+    known = batch.described
+    if known is not None:
+        given = {name: torch.cat([t, t.new_zeros(missing, *t.shape[1:])]) for name, t in tensors_of(known).items()}
+        known = with_tensors(known, given)
+    return dataclasses.replace(batch, inputs=dataclasses.replace(inputs, **more), described=known)
 
 
 @dataclass

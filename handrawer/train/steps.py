@@ -6,6 +6,7 @@ or the canvas's, is a `Denoiser`'s affair.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from einops import reduce
 from torch import Tensor
 
+from ..adapter.gcn import GraphMatrices
 from ..adapter.handrawer import HanDrawer
 from ..adapter.hooks import apply_residuals
 from .bases import DTYPES, Base
@@ -122,16 +124,24 @@ def cast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         yield
 
 
+def described(adapter: HanDrawer, batch: Batch) -> Batch:
+    """The batch with what the adapter's cells know of its hands, which depends on no weight."""
+    height, width = batch.chances.noise.shape[-2:]
+    box_only = batch.chances.box_only[batch.inputs.picture]
+    return dataclasses.replace(batch, described=adapter.describe(batch.inputs, height, width, box_only))
+
+
 def adapter_maps(
-    adapter: HanDrawer, batch: Batch, text: Text, height: int, width: int, dtype: torch.dtype
-) -> dict[int, Tensor]:
+    adapter: HanDrawer, batch: Batch, text: Text, height: int, width: int, dtype: torch.dtype,
+    matrices: GraphMatrices | None = None,
+) -> dict[int, Tensor]:  # fmt: skip
     """The adapter's residuals for a batch: block -> [B, C, h, w], with its drops."""
     chances, picture = batch.chances, batch.inputs.picture
     with cast(batch.mask.device, dtype):
         return adapter.residuals(
-            adapter.encode(batch.inputs), height, width, text.context.float(),
+            adapter.encode(batch.inputs, matrices), height, width, text.context.float(),
             drop_text=chances.drop_text[picture], drop_hand=chances.drop_hand[picture],
-            box_only=chances.box_only[picture],
+            box_only=chances.box_only[picture], described=batch.described,
         )  # fmt: skip
 
 
@@ -148,7 +158,7 @@ def losses_of(prediction: Tensor, noised: Noised, mask: Tensor, kind: str, confi
 
 def run_step(
     denoiser: Denoiser, adapter: HanDrawer, batch: Batch, noised: Noised, empty: Text, losses: LossConfig,
-    dtype: torch.dtype, backward: Any = None,
+    dtype: torch.dtype, backward: Any = None, matrices: GraphMatrices | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Forward and backward of one batch.
 
@@ -157,13 +167,14 @@ def run_step(
         dtype: that the adapter's matrices are multiplied in.
         backward: called with the sum of the losses while the maps are still added, which gradient checkpointing
             needs: it runs the UNet again. None: no gradients are made.
+        matrices: of the adapter's graphs, so that they are made once.
 
     Returns:
         The losses by name, detached.
     """
     height, width = noised.clean.shape[-2:]
     text = batch.text.where(batch.chances.drop_text, empty)
-    maps = adapter_maps(adapter, batch, text, height, width, dtype)
+    maps = adapter_maps(adapter, batch, text, height, width, dtype, matrices)
     with denoiser.adding(maps):
         prediction = denoiser.predict(noised.noisy, noised.time, text, batch.depth)
         found = losses_of(prediction, noised, batch.mask, denoiser.kind, losses)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from handrawer.adapter.inputs import hand_inputs
 from handrawer.hand.hands import Frame, Hands, hand_from_gesture
 from handrawer.train.adapter import ADAPTER_FILE, STATE_FILE, AdapterTrainer, train_adapter
 from handrawer.train.ahead import Ahead
@@ -15,6 +16,7 @@ from handrawer.train.config import make_config
 from handrawer.train.recorded import filled
 from handrawer.train.sources import Example
 from handrawer.train.state import load_state
+from handrawer.train.steps import described
 from handrawer.train.trees import tensors_of, with_tensors
 from tests.train.conftest import SMALL
 
@@ -162,8 +164,9 @@ def test_hands_that_fill_up_the_number_add_nothing(tmp_path, mini_base):
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
     whole = trainer.batch()
     assert filled(whole) is whole
-    few = dataclasses.replace(whole, inputs=whole.inputs.hand(slice(1, 2)))
-    for batch in (few, dataclasses.replace(few, inputs=dataclasses.replace(few.inputs, alone=False))):
+    few = dataclasses.replace(whole, inputs=whole.inputs.hand(slice(1, 2)), described=None)
+    several = dataclasses.replace(few, inputs=dataclasses.replace(few.inputs, alone=False))
+    for batch in (few, several, described(trainer.adapter, few)):
         losses, gradients = [], []
         for one in (batch, filled(batch)):
             losses.append(trainer.backward(one, trainer.noised(one)))
@@ -173,8 +176,34 @@ def test_hands_that_fill_up_the_number_add_nothing(tmp_path, mini_base):
         assert max(float(g.abs().max()) for g in gradients[0].values()) > 1e-4
         for name, gradient in gradients[0].items():
             assert torch.allclose(gradient, gradients[1][name], rtol=1e-3, atol=1e-6), name
-    none = filled(dataclasses.replace(whole, inputs=whole.inputs.hand(slice(0, 0))))
+    none = filled(dataclasses.replace(whole, inputs=whole.inputs.hand(slice(0, 0)), described=None))
     assert len(none.inputs) == 2 and torch.isfinite(trainer.backward(none, trainer.noised(none))["denoising"])
+    trainer.close()
+
+
+def test_what_was_described_beforehand_gives_the_same_maps(tmp_path, mini_base):
+    trainer = AdapterTrainer(config(tmp_path, {}), base=mini_base)
+    with torch.no_grad():
+        for name, parameter in trainer.adapter.named_parameters():
+            if ".sites." in name:
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    left, right = (
+        hand_from_gesture(name, side, 64, 64, centre=(x, 0.5), size=0.5).hands[0]
+        for name, side, x in (("open", "left", 0.4), ("fist", "right", 0.6))
+    )
+    inputs = hand_inputs(Hands((Frame(64, 64, (left, right)), Frame(64, 64, (right,)))), trainer.model, 32)
+    text, blind = torch.randn(2, 77, mini_base.description.context_width), torch.tensor([False, True, False])
+    adapter = trainer.adapter
+    given = {"drop_hand": torch.tensor([False, False, True]), "box_only": blind}
+    plain = adapter.residuals(adapter.encode(inputs), 8, 8, text, **given)
+    known = adapter.describe(inputs, 8, 8, blind)
+    again = adapter.residuals(adapter.encode(inputs, trainer.matrices), 8, 8, text, **given, described=known)
+    assert all(torch.equal(plain[block], again[block]) for block in plain)
+    assert max(float(residual.detach().abs().max()) for residual in plain.values()) > 1e-3
+    batch = trainer.batch()
+    assert batch.described is not None and "described.levels.0.cells.place" in tensors_of(batch)
+    found = [trainer.forward(one)["hand"] for one in (batch, dataclasses.replace(batch, described=None))]
+    assert torch.equal(*found)
     trainer.close()
 
 
