@@ -300,7 +300,8 @@ def _draw(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     run = Path(arguments.run)
-    pool = Cache(Path(arguments.pool)) if arguments.cached else Pool(read_pairs(Path(arguments.pool), arguments.device))
+    folders = [Path(part) for part in arguments.pool.split(",")]
+    pool = Cache(*folders) if arguments.cached else Pool(read_pairs(folders[0], arguments.device))
     network = train(
         pool, run, steps=arguments.steps, device=arguments.device, seconds=arguments.seconds, batch=arguments.batch
     )
