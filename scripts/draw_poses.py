@@ -20,7 +20,7 @@ from handrawer.hand.library import LibraryPose, frame_from_pose, library  # noqa
 from handrawer.render.overlay import draw_overlay  # noqa: E402
 from handrawer.render.pictures import save_picture, sheet, to_pil  # noqa: E402
 
-COLUMNS, CELL = 11, 96  # as in web/js/handrawer_library.js
+COLUMNS, CELL = 11, 96  # as in web/js/pose_chooser.js
 BACKGROUND = 0.16
 
 

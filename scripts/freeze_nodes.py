@@ -1,15 +1,19 @@
-"""Writes down what a release's nodes are: tests/nodes/released/VERSION.json, which later releases must stay true to.
+"""Writes down what a release is, which later ones must stay true to.
+
+Its nodes go to tests/nodes/released/VERSION.json, its workflows to tests/host/released/VERSION/.
 
     COMFYUI_PATH=CHECKOUT python scripts/freeze_nodes.py VERSION [--of FOLDER]
 
 --of names a checkout of an older release (`git worktree add FOLDER v0.2.0`). A file that is there is not written over:
-it is a promise. tests/nodes/test_stability.py says what a later release may change.
+it is a promise. tests/nodes/test_stability.py says what a later release may change; tests/host and tests/browser load
+the workflows.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from node_infos import ROOT, inputs_of, load
 
 KEPT = ("default", "min", "max", "step", "multiline")
 RELEASED = ROOT / "tests" / "nodes" / "released"
+WORKFLOWS = ROOT / "tests" / "host" / "released"
 
 
 def signature(info: dict[str, Any]) -> dict[str, Any]:
@@ -64,17 +69,29 @@ def to_text(found: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(nodes) + "\n}\n"
 
 
+def keep_workflows(source: Path, target: Path) -> list[Path]:
+    """Copies of a release's workflows, without their thumbnails.
+
+    Raises:
+        FileExistsError: some are kept already.
+    """
+    target.mkdir(parents=True)
+    return [Path(shutil.copy(file, target / file.name)) for file in sorted(source.glob("*.json"))]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Writes tests/nodes/released/VERSION.json.")
+    parser = argparse.ArgumentParser(description="Writes down what a release's nodes and workflows are.")
     parser.add_argument("version")
     parser.add_argument("--of", type=Path, default=ROOT, help="a checkout of that release; default: this one")
     arguments = parser.parse_args()
-    path = RELEASED / f"{arguments.version}.json"
-    if path.exists():
-        sys.exit(f"{path} is there already; remove it first if that release is not out yet.")
+    of = arguments.of.resolve()
+    path, folder = RELEASED / f"{arguments.version}.json", WORKFLOWS / arguments.version
+    for place in (path, folder):
+        if place.exists():
+            sys.exit(f"{place} is there already; remove it first if that release is not out yet.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_text(signatures(load(arguments.of.resolve()))), encoding="utf-8", newline="\n")
-    print(path)
+    path.write_text(to_text(signatures(load(of))), encoding="utf-8", newline="\n")
+    print(path, *keep_workflows(of / "workflows", folder), sep="\n")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
 from workflows.files import build, to_text  # noqa: E402
-from workflows.host import draw_thumbnail, fetch_nodes, save_small  # noqa: E402
+from workflows.host import draw_thumbnail, fetch_nodes  # noqa: E402
+from workflows.thumbnails import save_small  # noqa: E402
 
-from workflows import any_model, chained, mini  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue]
+from workflows import any_model, chained, mini, posed  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue]
 
-WORKFLOWS = {**any_model.WORKFLOWS, **chained.WORKFLOWS, **mini.WORKFLOWS}
+WORKFLOWS = {**any_model.WORKFLOWS, **chained.WORKFLOWS, **mini.WORKFLOWS, **posed.WORKFLOWS}
 
 
 def main() -> None:

@@ -79,7 +79,8 @@ REPAIR = Workflow(
         Group("3  Redrawn", (1080, 1000, 620, 480), "#b58b2a"),
         Group("4  Put back", (1390, 260, 710, 920), "#b58b2a"),
     ],
-    {"before": "before, judged", "save": "redrawn and put back"},
+    {"before": "before, judged", "save": "redrawn and put back (demo)"},
+    inset="upper left",
 )  # fmt: skip
 del REPAIR.nodes["latent"]
 
@@ -138,7 +139,7 @@ TRAIN = Workflow(
         Group("2  Training", (1080, 260, 700, 600), "#8A8"),
         Group("3  Trial", (400, 880, 1660, 660), "#b58b2a"),
     ],
-    {"found": "the lesson", "save": "drawn after training"},
+    {"found": "the lesson", "save": "drawn after training (demo)"},
 )  # fmt: skip
 
 WORKFLOWS = {

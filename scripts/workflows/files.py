@@ -50,12 +50,14 @@ class Workflow:
         groups: frames behind them.
         panels: what the thumbnail shows: a node's name, or (name, number of the picture), and the caption.
         runs: whether it runs with nothing downloaded.
+        inset: where the first of two panels lies in the other.
     """
 
     nodes: dict[str, Node]
     groups: list[Group]
     panels: dict[str | tuple[str, int], str]
     runs: bool = True
+    inset: str = "lower left"
 
 
 def note(text: str, at: tuple[int, int], size: tuple[int, int] = (660, 210)) -> Node:

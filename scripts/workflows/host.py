@@ -8,9 +8,10 @@ import time
 import urllib.parse
 import urllib.request
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from .files import Workflow, api_format
+from .thumbnails import thumbnail
 
 
 def fetch_nodes(address: str) -> dict:
@@ -62,35 +63,4 @@ def draw_thumbnail(address: str, workflow: Workflow) -> Image.Image:
         for key, _ in panels:
             if "images" not in nodes[key].inputs:
                 prompt[f"{key} shown"] = {"class_type": "PreviewImage", "inputs": {"images": [key, 0]}}
-    return sheet(run(address, prompt), panels)
-
-
-def sheet(pictures: dict, panels: dict[tuple[str, int], str]) -> Image.Image:
-    """Pictures side by side, at most two in a row, each with its caption."""
-    side, line = 320, 30
-    rows = -(-len(panels) // 2)
-    page = Image.new("RGB", (min(2, len(panels)) * side, rows * (side + line)), "#202020")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(18)
-    for place, (key, caption) in enumerate(panels.items()):
-        x, y = place % 2 * side, place // 2 * (side + line)
-        picture = pictures[key].copy()
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        if picture.height == picture.width:
-            picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-        page.paste(picture, (x + (side - picture.width) // 2, y + line + (side - picture.height) // 2))
-        draw.text((x + side // 2, y + line // 2), caption, "white", font, "mm")
-    return page
-
-
-LARGEST = 60_000  # bytes of a thumbnail
-
-
-def save_small(picture: Image.Image, path: str) -> None:
-    """As JPEG of at most ``LARGEST`` bytes."""
-    for quality in range(88, 20, -6):
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= LARGEST:
-            break
-    with open(path, "wb") as file:
-        file.write(buffer.getvalue())
+    return thumbnail(run(address, prompt), panels, workflow.inset)

@@ -121,7 +121,7 @@ PHOTO_TO_PICTURE = Workflow(
     {
         "estimate": "hands in a picture",
         "depth": "one of them",
-        "base": "small demonstration model",
+        "base": "demonstration model",
         "save": "the same, with HanDrawer",
     },
 )
@@ -153,7 +153,7 @@ GESTURE_TO_PICTURE = Workflow(
         Group("2  Model and prompts", (400, 840, 670, 400), "#8A8"),
         Group("3  Picture", (1080, 840, 980, 500), "#b58b2a"),
     ],
-    {"depth": "a pose of the library", "save": "the small model draws it"},
+    {"depth": "pose of the library", "save": "small demonstration model"},
 )
 
 TWO_HANDS = Workflow(
@@ -164,21 +164,21 @@ TWO_HANDS = Workflow(
 2. **x, y, size** say where each lies; where they overlap, the nearer one is in front (*Select Hands* can change it).
 3. Both steer the sampler together, each in its own place.
 4. *Select Hands* can switch one off, or make it weaker.
-5. {DEMONSTRATION} It was trained on single hands; two are more than it has ever seen.""",
+5. {DEMONSTRATION} It was trained on single hands: two want room, and about this size.""",
             (400, 660),
         ),
-        "first": pose((420, 100), "peace", "right", x=0.28, y=0.5, size=0.5),
-        "second": pose((760, 100), "open", "left", x=0.72, y=0.5, size=0.5),
+        "first": pose((420, 100), "peace", "right", x=0.27, y=0.5, size=0.62),
+        "second": pose((760, 100), "open", "left", x=0.73, y=0.5, size=0.62),
         "join": Node(
             "HanDrawerJoinHands", (1100, 100), (290, 130),
             {"hands": ("first", 0), "mode": "same pictures", "repeat": 1, "more": ("second", 0)},
         ),
         "render": render((1100, 290), ("join", 0)),
         "parts": preview((1440, 100), ("render", 2), "Both hands"),
-        **base((420, 920), "a right hand, light skin, bare arm, grey background, soft light"),
+        **base((420, 920), "a hand, light skin, blue sleeve, grey background, soft light"),
         "encode": encode((1440, 480), ("join", 0)),
         "apply": apply((1100, 920), ("encode", 0)),
-        "sampler": sampler((1400, 920), ("apply", 0), ("apply", 1), ("apply", 2), ("latent", 0), seed=5),
+        "sampler": sampler((1400, 920), ("apply", 0), ("apply", 1), ("apply", 2), ("latent", 0), seed=2),
         "decode": decode((1400, 1230)),
         "save": save((1700, 920), ("decode", 0), "With HanDrawer"),
     },
@@ -187,7 +187,7 @@ TWO_HANDS = Workflow(
         Group("2  Model and prompts", (400, 840, 670, 400), "#8A8"),
         Group("3  Picture", (1080, 840, 980, 500), "#b58b2a"),
     ],
-    {"parts": "two hands", "save": "the small model draws both"},
+    {"save": "two hands (demonstration model)"},
 )  # fmt: skip
 
 HIRES_FIX = Workflow(
@@ -224,7 +224,7 @@ HIRES_FIX = Workflow(
         Group("3  First pass", (1080, 840, 980, 450), "#b58b2a"),
         Group("4  Second pass", (1080, 1320, 980, 520), "#b58b2a"),
     ],
-    {"small": "first pass, 256 x 256", "save": "second pass, 512 x 512"},
+    {"small": "first pass, 256 x 256", "save": "second pass, 512 x 512 (demo)"},
 )  # fmt: skip
 
 INPAINT_HAND = Workflow(
@@ -232,8 +232,8 @@ INPAINT_HAND = Workflow(
         "note": note(
             f"""## Only the hand is drawn anew
 1. The hand of the picture is found; *Hand Mask* says what round it may change.
-2. *Set Latent Noise Mask* keeps the rest of the picture in the sampler.
-3. *Stitch Hands* is the stricter way, which keeps every other pixel: see the workflow that repairs a hand.
+2. *Set Latent Noise Mask* keeps the rest in the sampler, *Image Composite Masked* every other pixel of the picture.
+3. For a hand in a large picture see the workflow that repairs one: *Crop Hands* and *Stitch Hands*.
 4. The prompt says the hand's new looks; *Hand Pose Library* or *Hand Poser* can give it another pose.
 5. {DEMONSTRATION}""",
             (400, 860),
@@ -245,31 +245,36 @@ INPAINT_HAND = Workflow(
         ),
         "place": Node(
             "HanDrawerPlaceHands", (760, 100), (290, 250),
-            {"hands": ("found", 0), "width": 256, "height": 256, "mode": "crop", "hand": 0, "margin": 0.02,
+            {"hands": ("found", 0), "width": 256, "height": 256, "mode": "crop", "hand": 1, "margin": 0.02,
              "image": ("picture", 0)},
         ),
         "before": preview((760, 420), ("place", 1), "Before"),
         "mask": Node(
             "HanDrawerHandMask", (1100, 100), (290, 330),
-            {"hands": ("place", 0), "shape": "hull", "padding": 0.08, "feather": 0.06, "masks": "one for each picture"},
+            {"hands": ("place", 0), "shape": "hull", "padding": 0.05, "feather": 0.05, "masks": "one for each picture"},
         ),
-        **base((420, 1120), "a right hand, brown skin, red nails, blue sleeve, beige background, soft light"),
+        **base((420, 1120), "a left hand, open palm, brown skin, black sleeve, beige background, soft light"),
         "vae_encode": Node("VAEEncode", (420, 1430), (290, 50), {"pixels": ("place", 1), "vae": ("mini", 2)}),
         "noise_mask": Node(
             "SetLatentNoiseMask", (760, 1430), (290, 50), {"samples": ("vae_encode", 0), "mask": ("mask", 0)}
         ),
         "encode": encode((1100, 480), ("place", 0)),
         "apply": apply((1100, 1120), ("encode", 0)),
-        "sampler": sampler((1400, 1120), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=6),
+        "sampler": sampler((1400, 1120), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2),
         "decode": decode((1400, 1430)),
-        "save": save((1700, 1120), ("decode", 0), "The hand redrawn", "photo with parts made by a model"),
+        "composite": Node(
+            "ImageCompositeMasked", (1100, 1430), (250, 130),
+            {"destination": ("place", 1), "source": ("decode", 0), "x": 0, "y": 0, "resize_source": False,
+             "mask": ("mask", 0)},
+        ),
+        "save": save((1700, 1120), ("composite", 0), "The hand redrawn", "photo with parts made by a model"),
     },
     [
         Group("1  The hand and its mask", (400, 20, 1010, 800), "#3f789e"),
         Group("2  Model and prompts", (400, 1040, 670, 470), "#8A8"),
-        Group("3  Only inside the mask", (1080, 1040, 980, 500), "#b58b2a"),
+        Group("3  Only inside the mask", (1080, 1040, 980, 540), "#b58b2a"),
     ],
-    {"before": "before", "save": "the hand alone is drawn anew"},
+    {"before": "before", "save": "only the hand anew (demo)"},
 )  # fmt: skip
 del INPAINT_HAND.nodes["latent"]
 
@@ -323,7 +328,7 @@ def contact_sheet() -> Workflow:
         Group("2  A column for each style", (400, 860, 1340, 900), "#b58b2a"),
         Group("3  Sheet", (1760, 860, 680, 680), "#8A8"),
     ]
-    return Workflow(nodes, groups, {"save": "one pose, four prompts"})
+    return Workflow(nodes, groups, {"save": "one pose, four prompts (demo)"})
 
 
 WORKFLOWS = {

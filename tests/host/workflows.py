@@ -95,6 +95,12 @@ def read_shipped(path: Path, infos: dict) -> dict:
     return prompt
 
 
+def models_of(file: Path) -> list[dict]:
+    """The model files that a workflow names, with their addresses."""
+    nodes = json.loads(file.read_text(encoding="utf-8"))["nodes"]
+    return [model for node in nodes for model in node["properties"].get("models", ())]
+
+
 def is_widget(kind: list) -> bool:
     """Whether an input, as /object_info describes it, is set on the node itself."""
     return isinstance(kind[0], list) or kind[0] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")

@@ -7,6 +7,7 @@ what is new comes last and may be left out.
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from tests.nodes.signatures import script
 
 NEW = {"name": "new", "type": "INT", "required": False}
+ROOT = Path(__file__).resolve().parents[2]
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.json"))
 
 
@@ -76,8 +78,18 @@ def test_workflows_of_a_release_find_their_nodes(present, path):
 
 
 def test_every_release_since_0_2_0_is_kept():
+    """The present version, too: scripts/freeze_nodes.py VERSION writes it down."""
+    (present_version,) = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     versions = [path.stem for path in RELEASED]
-    assert {"0.2.0", "0.3.0"} <= set(versions)
+    assert {"0.2.0", "0.3.0", present_version} <= set(versions)
+
+
+def test_workflows_are_kept_beside_the_nodes(tmp_path):
+    kept = script("freeze_nodes").keep_workflows(ROOT / "workflows", tmp_path / "0.9.0")
+    assert [file.name for file in kept] == sorted(file.name for file in (ROOT / "workflows").glob("*.json"))
+    assert all(file.read_bytes() == (ROOT / "workflows" / file.name).read_bytes() for file in kept)
+    with pytest.raises(FileExistsError):
+        script("freeze_nodes").keep_workflows(ROOT / "workflows", tmp_path / "0.9.0")
 
 
 def test_the_files_hold_what_the_script_writes(present):
