@@ -1,5 +1,9 @@
-"""Addresses on the host that only read: how often the expensive steps have run, and what the hand poser draws with."""
+"""Addresses on the host: how often the expensive steps have run, what the hand poser draws with, and the pose library.
 
+Only one of them writes: a new pose into the user's folder.
+"""
+
+import asyncio
 import contextlib
 import functools
 import json
@@ -37,7 +41,48 @@ def register() -> None:
     async def get_poses(_request):
         from .library import listed
 
-        return web.json_response(listed())
+        return web.json_response(await asyncio.to_thread(listed))
+
+    @server.routes.get(POSES + "/{name}")
+    async def get_pose(request):
+        from .pose_files import export_pose
+
+        with answering(web, 404):
+            file, text = await asyncio.to_thread(export_pose, request.match_info["name"])
+            headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+            return web.Response(text=text, content_type="application/json", headers=headers)
+
+    @server.routes.get(POSES + "/{name}/picture")
+    async def get_pose_picture(request):
+        from .pose_files import pose_picture
+
+        with answering(web, 404):
+            picture = await asyncio.to_thread(pose_picture, request.match_info["name"])
+            return web.Response(body=picture, content_type="image/png", headers={"Cache-Control": "no-cache"})
+
+    @server.routes.post(POSES)
+    async def post_pose(request):
+        from .pose_files import LARGEST, keep_pose
+
+        with answering(web, 400):
+            # As JSON alone: another site's page cannot send that without asking the host first.
+            if request.content_type != "application/json":
+                raise ValueError("A pose is kept from JSON.")
+            body = await request.content.read(LARGEST + 1)
+            if len(body) > LARGEST:
+                raise ValueError(f"This is no pose: it has more than {LARGEST // 1024} KiB.")
+            asked = json.loads(body)
+            return web.json_response({"name": await asyncio.to_thread(keep_pose, asked)})
+
+
+@contextlib.contextmanager
+def answering(web, status: int):
+    """A ValueError becomes an answer of that status whose text is its sentence."""
+    try:
+        yield
+    except ValueError as error:
+        kind = web.HTTPNotFound if status == 404 else web.HTTPBadRequest
+        raise kind(text=str(error)) from error
 
 
 @functools.lru_cache(maxsize=1)

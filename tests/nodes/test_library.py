@@ -86,6 +86,52 @@ def test_a_file_of_another_comes_in_by_the_input_folder(run, nodes, folders):
     assert "is not in the library" in library.HanDrawerPoseLibrary.validate_inputs(pose=name)
 
 
+def test_a_pose_goes_out_as_a_file_and_comes_in_again(run, nodes, folders):
+    files, library = nodes("pose_files"), nodes("library")
+    name, text = files.export_pose("scout")
+    assert name == "scout.json"
+    kept = files.keep_pose({"text": "\ufeff" + text})
+    assert kept == "scout (mine)" and files.export_pose(kept) == (name, text)
+    assert (folders / "user" / "handrawer_poses" / "scout.json").read_text(encoding="utf-8") == text
+    with pytest.raises(ValueError, match="^This is no pose: it is not JSON"):
+        files.keep_pose({"text": "no"})
+    with pytest.raises(ValueError, match="no name of a pose"):
+        files.keep_pose({"text": text.replace('"scout"', '"../../scout"')})
+    assert library.pose_names()[-1] == kept, "nothing else was written"
+    with pytest.raises(ValueError, match="is not in the library"):
+        files.export_pose("../scout")
+
+
+def test_a_hand_of_the_poser_is_kept(nodes, folders):
+    files = nodes("pose_files")
+    package = files.__package__.removesuffix(".nodes")
+    poser = importlib.import_module(package + ".handrawer.hand.poser")
+    state = poser.start_state()
+    name = files.keep_pose({"state": poser.dump_state(state), "hand": 0, "name": "at_rest", "tags": "mine, calm"})
+    assert name == "at_rest (mine)"
+    (entry,) = [entry for entry in nodes("library").listed() if entry["name"] == name]
+    assert entry["tags"] == ["mine", "calm"] and entry["place"] is None
+    angles = nodes("library").choose(name, "")[1].angles
+    assert torch.allclose(angles, torch.tensor(state.hands[0].angles), atol=2e-3)
+    for wrong in ({"hand": 1, "name": "x"}, {"hand": "0", "name": "x"}):
+        with pytest.raises(ValueError, match="^There is no hand"):
+            files.keep_pose({"state": poser.dump_state(state), **wrong})
+    with pytest.raises(ValueError, match="^There is no hand 0 in the poser"):
+        files.keep_pose({"state": "", "name": "x"})
+    with pytest.raises(ValueError, match="no name of a pose"):
+        files.keep_pose({"state": poser.dump_state(state), "hand": 0, "name": " "})
+
+
+def test_a_picture_of_every_pose(nodes):
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(nodes("pose_files").pose_picture("peace"))) as picture:
+        assert picture.format == "PNG" and picture.size == (96, 96)
+        assert len(set(picture.convert("L").tobytes())) > 20
+
+
 def test_nothing_to_keep_and_wrong_names_are_sentences(run, nodes):
     made = run("HanDrawerPoseLibrary", search="", pose="peace", side="right", **AT).result[0]
     for name in ("", "../up", "a/b"):
@@ -107,4 +153,4 @@ def test_the_sheet_of_pictures_has_a_place_for_every_pose(nodes):
     shipped = [entry for entry in nodes("library").listed() if entry["place"] is not None]
     with Image.open(root / "web" / "poses.webp") as sheet:
         assert sheet.width == 11 * 96 and sheet.height == -(-len(shipped) // 11) * 96
-    assert "COLUMNS = 11" in (root / "web" / "js" / "handrawer_library.js").read_text()
+    assert "COLUMNS = 11" in (root / "web" / "js" / "pose_chooser.js").read_text()

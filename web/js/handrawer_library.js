@@ -1,25 +1,19 @@
-// The pose library in ComfyUI's page: the search shortens the list of poses, and a picture shows the chosen one.
-import { api } from "../../../scripts/api.js";
+// The pose library in ComfyUI's page: a picture of the chosen pose, a panel to choose one, files out and in.
 import { app } from "../../../scripts/app.js";
 
+import { CELL, addStyle, exportPose, fetchPoses, found, importPoses, openChooser, paint } from "./pose_chooser.js";
+import { make } from "./poser/dom.js";
+import { icon } from "./poser/icons.js";
+import { wordsOf } from "./poser/words.js";
+
 const NODE = "HanDrawerPoseLibrary";
-const SHEET = new URL("../poses.webp", import.meta.url).href;
-const COLUMNS = 11; // of the sheet, see scripts/draw_poses.py
-const CELL = 96; // pixels
 
-async function fetchPoses() {
-  const answer = await api.fetchApi("/handrawer/poses");
-  if (!answer.ok) throw new Error(`/handrawer/poses: ${answer.status} ${answer.statusText}`);
-  return answer.json();
+const localeOf = () => app.ui?.settings?.getSettingValue?.("Comfy.Locale");
+
+/** Say something in the host's own way. */
+function tell(severity, detail) {
+  app.extensionManager?.toast?.add?.({ severity, summary: "HanDrawer", detail, life: 8000 });
 }
-
-const found = (poses, words) => {
-  const wanted = words.toLowerCase().replaceAll(",", " ").split(/\s+/).filter(Boolean);
-  return poses.filter(({ name, title, tags }) => {
-    const text = [name, name.replaceAll("_", " "), title, ...tags].join(" ").toLowerCase();
-    return wanted.every((word) => text.includes(word));
-  });
-};
 
 /** Run something after the widget's own answer to a change. */
 function whenChanged(widget, run) {
@@ -31,48 +25,117 @@ function whenChanged(widget, run) {
   };
 }
 
-function addPicture(node) {
-  const frame = document.createElement("div");
-  const picture = document.createElement("div");
-  frame.style.cssText = "display:flex;justify-content:center;align-items:center;overflow:hidden;";
-  picture.style.cssText = `width:${CELL}px;height:${CELL}px;border-radius:6px;background-image:url("${SHEET}");`;
-  picture.setAttribute("role", "img");
-  frame.append(picture);
-  node.addDOMWidget("picture", "handrawer_pose", frame, {
-    serialize: false, hideOnZoom: false, getMinHeight: () => CELL + 8, getMaxHeight: () => CELL + 8,
-  });
-  return picture;
+class Library {
+  constructor(node) {
+    this.node = node;
+    this.poses = [];
+    [this.search, this.pose, this.side] = ["search", "pose", "side"].map((name) => node.widgets.find((w) => w.name === name));
+    this.first = this.pose.options.values[0];
+    this.build(wordsOf(localeOf()));
+    for (const widget of [this.search, this.pose, this.side]) whenChanged(widget, () => this.update());
+    const configured = node.onConfigure;
+    node.onConfigure = (...values) => {
+      const result = configured?.apply(node, values);
+      this.update();
+      return result;
+    };
+    this.ready = this.load();
+  }
+
+  build(words) {
+    addStyle();
+    const button = (name, run, sign) => {
+      const made = make("button", { type: "button", title: words[`${name}Tip`], innerHTML: icon(sign) },
+        make("span", { textContent: words[name] }));
+      made.addEventListener("click", run);
+      return made;
+    };
+    this.picture = make("button", { type: "button", className: "handrawer-pose", title: words.posesTip });
+    this.picture.addEventListener("click", () => this.open());
+    this.buttons = {
+      poses: button("poses", () => this.open(), "poses"),
+      import: button("import", () => this.bring(), "take"),
+      export: button("export", () => this.send(), "send"),
+    };
+    this.element = make("div", { className: "handrawer-library" }, this.picture, make("div", {}, ...Object.values(this.buttons)));
+    this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
+    const widget = this.node.addDOMWidget("picture", "handrawer_pose", this.element, {
+      serialize: false, hideOnZoom: false, getMinHeight: () => CELL + 8, getMaxHeight: () => CELL + 8,
+    });
+    widget.serialize = false; // no value of its own in the saved workflow, where an input may come to stand one day
+  }
+
+  /** The poses as the host has them now: one's own may have come or gone. */
+  async load() {
+    this.poses = await fetchPoses();
+    this.update();
+    return this.poses;
+  }
+
+  /** The name of the pose that a run would take. */
+  get shown() {
+    return this.pose.value === this.first ? this.names[0] : this.pose.value;
+  }
+
+  get names() {
+    return found(this.poses, this.search.value ?? "").map(({ name }) => name);
+  }
+
+  update() {
+    if (this.poses.length) this.pose.options.values = [this.first, ...this.names];
+    const entry = this.poses.find(({ name }) => name === this.shown);
+    paint(this.picture, entry, this.side.value);
+    this.picture.title = entry ? `${entry.title} (${entry.tags.join(", ")})` : "";
+    this.picture.setAttribute("aria-label", this.picture.title);
+    this.buttons.export.disabled = !entry;
+    app.graph?.setDirtyCanvas(true, true);
+  }
+
+  choose(name) {
+    if (!this.names.includes(name)) this.set(this.search, ""); // the list shall hold what is chosen
+    this.set(this.pose, name);
+    app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  }
+
+  set(widget, value) {
+    widget.value = value;
+    widget.callback?.(value); // the newer renderer shows what it hears of
+  }
+
+  async open() {
+    try {
+      await this.load();
+      openChooser({
+        poses: this.poses, chosen: this.shown, side: this.side.value, search: this.search.value ?? "", locale: localeOf(),
+        choose: (name) => this.choose(name), reload: () => this.load(),
+      });
+    } catch (error) {
+      tell("error", error.message);
+    }
+  }
+
+  async bring() {
+    const { names, faults } = await importPoses();
+    for (const fault of faults) tell("error", fault);
+    if (!names.length) return;
+    await this.load();
+    this.choose(names[0]);
+  }
+
+  async send() {
+    try {
+      await exportPose(this.shown);
+    } catch (error) {
+      tell("error", error.message);
+    }
+  }
 }
 
 app.registerExtension({
   name: "HanDrawer.library",
   async nodeCreated(node) {
-    if (node.comfyClass !== NODE) return;
-    const [search, pose, side] = ["search", "pose", "side"].map((name) => node.widgets.find((w) => w.name === name));
-    const picture = addPicture(node);
-    const first = pose.options.values[0];
-    let poses = [];
-    const update = () => {
-      const names = found(poses, search.value ?? "").map(({ name }) => name);
-      if (poses.length) pose.options.values = [first, ...names];
-      const shown = pose.value === first ? names[0] : pose.value;
-      const entry = poses.find(({ name }) => name === shown);
-      const place = entry?.place ?? null;
-      picture.style.visibility = place === null ? "hidden" : "visible";
-      picture.style.backgroundPosition = `-${(place % COLUMNS) * CELL}px -${Math.floor(place / COLUMNS) * CELL}px`;
-      picture.style.transform = side.value === "left" ? "scaleX(-1)" : "";
-      picture.title = entry ? `${entry.title} (${entry.tags.join(", ")})` : "";
-      picture.setAttribute("aria-label", picture.title);
-      app.graph?.setDirtyCanvas(true, true);
-    };
-    for (const widget of [search, pose, side]) whenChanged(widget, update);
-    const configured = node.onConfigure;
-    node.onConfigure = function (...values) {
-      const result = configured?.apply(this, values);
-      update();
-      return result;
-    };
-    poses = await fetchPoses();
-    update();
+    if (node.comfyClass !== NODE || node.handrawerLibrary) return;
+    node.handrawerLibrary = new Library(node);
+    await node.handrawerLibrary.ready;
   },
 });

@@ -2,6 +2,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
+import { keepPose } from "./pose_chooser.js";
 import { HandModel } from "./poser/model.js";
 import { Poser } from "./poser/poser.js";
 
@@ -78,6 +79,7 @@ class Attachment {
     this.poser = new Poser({
       loadModel,
       loadGestures,
+      keepPose: (state, hand, name) => keepPose({ state, hand, name, tags: "mine" }),
       locale: app.ui?.settings?.getSettingValue?.("Comfy.Locale"),
       settings: node.properties[SETTINGS],
       changed: () => {

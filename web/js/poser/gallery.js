@@ -3,7 +3,7 @@ import { icon } from "./icons.js";
 import { make } from "./dom.js";
 import { face } from "./operations.js";
 import { drawHands } from "./renderer.js";
-import { copyHand } from "./state.js";
+import { copyHand, dumpState } from "./state.js";
 
 const SIDE = 96; // pixels of a picture; shown smaller, for screens of high resolution
 
@@ -20,12 +20,46 @@ export class Gallery {
       poser.settings.turnToo = !poser.settings.turnToo;
       this.showTurned();
     });
+    this.keepButton = make("button", { type: "button", title: words.keepTip, innerHTML: icon("keep"), "aria-label": words.keepTip });
+    this.keepButton.addEventListener("click", () => this.askName());
+    this.naming = this.buildNaming();
     this.grid = make("div", { className: "hp-grid", "data-capture-wheel": "true" });
     this.nothing = make("div", { textContent: words.nothing, hidden: true });
     this.element = make("div", { className: "hp-poses", role: "dialog", "aria-label": words.poses, hidden: true },
-      make("div", { className: "hp-bar" }, this.search, this.turned, close), this.nothing, this.grid);
+      make("div", { className: "hp-bar" }, this.search, this.turned, this.keepButton, close), this.naming, this.nothing, this.grid);
     this.element.addEventListener("keydown", (event) => { if (event.key === "Escape") this.close(); });
     this.element.addEventListener("wheel", (event) => event.stopPropagation(), { passive: true });
+  }
+
+  /** A line to name the pose that is kept, and what came of it. */
+  buildNaming() {
+    const { words } = this.poser;
+    this.name = make("input", { type: "text", placeholder: words.keepName, "aria-label": words.keepName, spellcheck: false });
+    const keep = make("button", { type: "button", textContent: words.keep });
+    keep.addEventListener("click", () => this.keep());
+    this.name.addEventListener("keydown", (event) => { if (event.key === "Enter") this.keep(); });
+    this.outcome = make("span", { role: "status" });
+    return make("div", { className: "hp-bar", hidden: true }, this.name, keep, this.outcome);
+  }
+
+  askName() {
+    this.naming.hidden = !this.naming.hidden;
+    this.outcome.textContent = "";
+    if (!this.naming.hidden) this.name.focus({ preventScroll: true });
+  }
+
+  /** Keep the selected hand's pose in the user's own library, and list it. */
+  async keep() {
+    const { poser } = this;
+    try {
+      const name = await poser.keepPose(dumpState(poser.state), poser.selected, this.name.value);
+      this.outcome.textContent = poser.words.say("kept", { name });
+      this.name.value = "";
+      this.fill(await poser.loadGestures());
+      this.filter();
+    } catch (error) {
+      this.outcome.textContent = poser.words.say("notKept", { why: error.message });
+    }
   }
 
   async open() {
@@ -33,6 +67,8 @@ export class Gallery {
     this.element.hidden = false;
     this.showTurned();
     this.search.value = "";
+    this.naming.hidden = true;
+    this.keepButton.hidden = !this.poser.keepPose;
     this.search.focus({ preventScroll: true });
     const gestures = await this.poser.loadGestures();
     this.fill(gestures);

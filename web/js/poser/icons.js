@@ -13,6 +13,8 @@ const PATHS = {
   sliders: "M4 7h9M17 7h3M4 12h3M11 12h9M4 17h7M15 17h5M15 5v4M9 10v4M13 15v4",
   poses: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
   take: "M12 4v10M8 10.500l4 4 4-4M5 19h14",
+  send: "M12 15V5M8 8.500l4-4 4 4M5 19h14",
+  keep: "M6 4h9l4 4v12H5V4zM8 4v5h7M8 20v-6h8v6",
   close: "M6 6l12 12M18 6 6 18",
 };
 

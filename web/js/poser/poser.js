@@ -15,10 +15,10 @@ const MOST_HANDS = 20;
 export class Poser {
   /**
    * @param options `loadModel()`, `loadGestures()`: promises; `changed(text)`: the value has changed by hand;
-   *   `locale`; `settings`: a plain object that is kept with the node (panel open, look)
+   *   `keepPose(state, hand, name)`: a promise of the name that the pose was kept under, may be missing; `locale`; `settings`: a plain object that is kept with the node (panel open, look)
    */
-  constructor({ loadModel, loadGestures, changed, locale, settings = {} }) {
-    Object.assign(this, { loadGestures, changed, settings });
+  constructor({ loadModel, loadGestures, keepPose, changed, locale, settings = {} }) {
+    Object.assign(this, { loadGestures, keepPose, changed, settings });
     this.words = wordsOf(locale);
     this.history = new History();
     this.size = [512, 512];

@@ -36,6 +36,7 @@ export const STYLE = `
   background: var(--comfy-menu-bg, #353535); border: 1px solid var(--hp-line); }
 .hp-poses .hp-bar input { flex: 1; min-width: 60px; height: 26px; padding: 0 8px; border: 1px solid var(--hp-line); border-radius: 5px; background: var(--hp-bg);
   color: inherit; font: inherit; user-select: text; -webkit-user-select: text; }
+.hp-poses .hp-bar span { color: var(--hp-soft); }
 .hp-grid { flex: 1; min-height: 0; overflow-y: auto; display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); grid-auto-rows: max-content; gap: 4px; }
 .handrawer-poser .hp-grid button { flex-direction: column; height: auto; padding: 3px 2px 4px; gap: 1px; }
 .hp-grid canvas { width: 64px; height: 64px; }
