@@ -1,11 +1,20 @@
 // Opens ComfyUI's page in a headless Chromium and does what a person would. Run by conftest.py:
-//   node page.mjs < {"address", "browser", "playwright", "workflows": {name: graph}, "states": [...], "shots"}
+//   node page.mjs < {"address", "browser", "playwright", "workflows": {name: graph}, "broken", "states", "pose", "shots"}
 // and prints one JSON object with what each scene saw; a scene that fails says so in {"error"}.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-import * as scenes from "./scenes.mjs";
+import * as canvas from "./scenes_canvas.mjs";
+import * as library from "./scenes_library.mjs";
+import * as poser from "./scenes.mjs";
+
+// In this order; those of the newer renderer (and the light theme) last, since the page is loaded anew for them.
+const OLDER = {
+  silhouettes: poser.silhouettes, mouse: poser.mouse, keys: poser.keys, touch: poser.touch, reload: poser.reload,
+  unreadable: poser.unreadable, workflows: canvas.workflows, library: library.library, help: canvas.help,
+};
+const NEWER = { newRenderer: poser.newRenderer, workflowsNewer: canvas.workflowsNewer, libraryNewer: library.library };
 
 const given = JSON.parse(readFileSync(0, "utf8"));
 const require = createRequire(path.join(given.playwright, "noname.js"));
@@ -16,14 +25,18 @@ async function set(name, value) {
   if (!answer.ok) throw new Error(`setting ${name}: ${answer.status}`);
 }
 
-/** What the page complains of since it was last asked; the host's own 404s for files that a user may have are none. */
+/**
+ * What the page complains of since it was last asked; the host's own 404s for files that a user may have are none, nor
+ * is its asking for docs/NODE/en.md before docs/NODE.md.
+ */
 function listenTo(page) {
   const heard = [];
   page.on("pageerror", (error) => heard.push(String(error.stack ?? error)));
   page.on("console", (message) => {
     const from = message.location()?.url ?? "";
     if (message.type() === "error" && !/Failed to load resource/.test(message.text())) heard.push(`${message.text()} (${from})`);
-    if (message.type() === "error" && /Failed to load resource/.test(message.text()) && /handrawer/i.test(from)) heard.push(`missing: ${from}`);
+    if (message.type() === "error" && /Failed to load resource/.test(message.text()) && /handrawer/i.test(from)
+      && !/\/docs\/\w+\/en\.md$/.test(from)) heard.push(`missing: ${from}`);
   });
   return { heard, take: () => heard.splice(0) };
 }
@@ -40,25 +53,26 @@ const seen = {};
 try {
   const context = await browser.newContext({ viewport: { width: 1500, height: 1150 }, hasTouch: true });
   const page = await context.newPage();
-  page.setDefaultTimeout(300000); // a busy machine
+  page.setDefaultTimeout(given.patience ?? 300000); // a busy machine
   page.setDefaultNavigationTimeout(300000);
   const complaints = listenTo(page);
   await set("Comfy.TutorialCompleted", true);
   await set("Comfy.Workflow.Persist", false);
   await set("Comfy.Minimap.Visible", false);
   await set("Comfy.VueNodes.Enabled", false);
+  await set("Comfy.ColorPalette", "dark");
   await openPage(page);
-  const order = Object.keys(scenes).filter((name) => name !== "newRenderer");
-  for (const name of [...order, "newRenderer"]) {
-    const scene = scenes[name];
-    if (name === "newRenderer") {
+  for (const [name, scene] of Object.entries({ ...OLDER, ...NEWER })) {
+    if (name === Object.keys(NEWER)[0]) {
       await set("Comfy.VueNodes.Enabled", true);
+      await set("Comfy.ColorPalette", "light");
       await openPage(page);
     }
+    if (given.only && !given.only.includes(name)) continue;
     const began = Date.now();
     complaints.take();
     try {
-      seen[name] = await scene(page, given, { open: () => openPage(page), complaints });
+      seen[name] = await scene(page, { ...given, name }, { open: () => openPage(page), complaints });
     } catch (error) {
       seen[name] = { error: String(error.stack ?? error) };
     }

@@ -1,7 +1,7 @@
 // What is done on the page, scene by scene; each gives what it saw. The names are the tests' keys.
 
 /** A poser alone on the canvas, as `window.P` (the widget) and `window.N` (its node). */
-async function freshPoser(page, size = [1000, 1040]) {
+export async function freshPoser(page, size = [1000, 1040]) {
   await page.evaluate(async ([width, height]) => {
     app.graph.clear();
     // A number of its own: the page remembers what nodes of other scenes showed by theirs.
@@ -160,7 +160,7 @@ export async function keys(page) {
   await page.locator(".hp-bar button[aria-label='Poses']").click();
   await page.waitForSelector(".hp-grid button");
   steps.poses = await page.locator(".hp-grid button").count();
-  await page.locator(".hp-poses input").fill("rock");
+  await page.locator(".hp-poses input[type='search']").fill("rock");
   await page.locator(".hp-grid button:not([hidden])").first().click();
   steps.posed = await hand(page, await page.evaluate(() => P.selected));
   await page.locator(".hp-stage canvas").focus();
@@ -256,22 +256,6 @@ export async function unreadable(page) {
     P.startAnew();
     return { said, kept, after: P.message(), hands: JSON.parse(widget.value).hands.length };
   });
-}
-
-/** Every workflow that ships. */
-export async function workflows(page, { workflows: files }, { complaints }) {
-  const found = {};
-  for (const [name, graph] of Object.entries(files)) {
-    complaints.take();
-    const { missing, api } = await page.evaluate(async (saved) => {
-      await app.loadGraphData(saved);
-      const unknown = app.graph._nodes.filter((node) => !LiteGraph.registered_node_types[node.type]).map((node) => node.type);
-      return { missing: unknown, api: (await app.graphToPrompt()).output };
-    }, graph);
-    await page.waitForTimeout(400);
-    found[name] = { missing, api, complaints: complaints.take() };
-  }
-  return { found };
 }
 
 /** The newer renderer: the widget lies in the node's own elements. */
