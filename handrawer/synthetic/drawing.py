@@ -33,7 +33,8 @@ from .world import STREAMS, World
 
 BACK_BLUR = (0.0055, 0.018)  # of the picture's side: how far the background is out of focus
 SHAPES = 9  # furniture-like shapes at most
-OTHER, HAND = 1, 2
+OTHER, HAND, OBJECT = 1, 2, 3  # who a pixel belongs to; an object: OBJECT + its holder + 1
+OWNERS = 6
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class Drawn:
         front: [N, 4, S, S] hands, arms and objects: colour times coverage, coverage.
         back: [N, 3, S, S].
         hands: [N, 1, S, S] share of each pixel in which a hand is seen.
+        seen: [N, OWNERS + 1] share of the picture in which each owner is seen (0: none), then people.
     """
 
     front: Tensor
     back: Tensor
     hands: Tensor
+    seen: Tensor
 
 
 def draw(world: World, model: HandModel, skin: Skin, size: int, seed: int) -> Drawn:
@@ -58,32 +61,37 @@ def draw(world: World, model: HandModel, skin: Skin, size: int, seed: int) -> Dr
     depth = torch.full((count * big * big,), torch.inf, device=device)
     colour = torch.zeros(count * big * big, 3, device=device)
     owner = torch.zeros(count * big * big, dtype=torch.uint8, device=device)
-    for layer in _layers(world, model, skin, big, seed):
+    for layer, owns in _layers(world, model, skin, big, seed):
         nearer = layer.depth < depth[layer.place]
         place = layer.place[nearer]
-        depth[place], colour[place] = layer.depth[nearer], layer.colour[nearer]
-        owner[place] = torch.where(layer.hand[nearer], HAND, OTHER).to(torch.uint8)
+        depth[place], colour[place], owner[place] = layer.depth[nearer], layer.colour[nearer], owns[nearer]
     palm = (world.first.posed.joints[:, 9] - world.first.posed.joints[:, 0]).norm(dim=-1)
     dark = contact_shade(depth.view(count, big, big), palm, quick=True).flatten()
     colour = colour * (1 - 0.25 * dark)[:, None]
     canvas = torch.cat([colour, (owner > 0).float()[:, None], (owner == HAND).float()[:, None]], -1)
     small = F.avg_pool2d(rearrange(canvas, "(n h w) c -> n c h w", h=big, w=big), 2)
-    return Drawn(small[:, :4], draw_back(world, size, seed), small[:, 4:])
+    back, people = draw_back(world, size, seed)
+    every = (owner.view(count, -1, 1) == torch.arange(OWNERS, device=device)).float().mean(1)
+    behind = (people * (1 - small[:, 3:4])).mean((1, 2, 3))
+    return Drawn(small[:, :4], back, small[:, 4:], torch.cat([every, behind[:, None]], 1))
 
 
-def _layers(world: World, model: HandModel, skin: Skin, big: int, seed: int) -> list[Layer]:
+def _layers(world: World, model: HandModel, skin: Skin, big: int, seed: int) -> list[tuple[Layer, Tensor]]:
+    """All that is drawn before the background, and whose each of its pixels is."""
     found = []
     for rows, scene in world.hands():
         if len(rows):
             layer = draw_layer(scene, model, skin, big, seed=seed, warp=lambda v, rows=rows: world.bent(v, rows))
             place = rows[torch.div(layer.place, big * big, rounding_mode="floor")] * big * big
-            found.append(Layer(place + layer.place % (big * big), layer.colour, layer.depth, layer.hand))
+            place = place + layer.place % (big * big)
+            owns = torch.where(layer.hand, HAND, OTHER).to(torch.uint8)
+            found.append((Layer(place, layer.colour, layer.depth, layer.hand), owns))
     if len(world.objects.picture):
         found.append(_object_layer(world, big, seed))
     return found
 
 
-def _object_layer(world: World, big: int, seed: int) -> Layer:
+def _object_layer(world: World, big: int, seed: int) -> tuple[Layer, Tensor]:
     """All objects of all pictures."""
     objects, faces = world.objects, unit_objects()[1].to(world.index.device)
     vertices = objects.vertices
@@ -103,7 +111,8 @@ def _object_layer(world: World, big: int, seed: int) -> Layer:
     local = (objects.local[mesh[:, None], corner] * weight).sum(1)
     albedo = paint(objects.kind[mesh], local, objects.main[mesh], objects.accent[mesh], objects.pattern[mesh])
     colour = _lit(world.first, place, objects.picture[mesh], normal, albedo, seed)
-    return Layer(place, colour, drawn.depth.flatten()[place], torch.zeros_like(edged))
+    owns = (OBJECT + 1 + objects.holder[mesh]).to(torch.uint8)
+    return Layer(place, colour, drawn.depth.flatten()[place], torch.zeros_like(edged)), owns
 
 
 def _pixels(world: World, vertices: Tensor, picture: Tensor, side: int) -> Tensor:
@@ -125,23 +134,28 @@ def _lit(scene: Scene, place: Tensor, row: Tensor, normal: Tensor, albedo: Tenso
 # --- what lies behind
 
 
-def draw_back(world: World, size: int, seed: int) -> Tensor:
-    """[N, 3, size, size]: the background with furniture and people, out of focus where there are any."""
+def draw_back(world: World, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """[N, 3, size, size] the background with furniture and people, out of focus where there are any.
+
+    Also [N, 1, size, size], how far people cover it.
+    """
     scene = world.first
     tint = colours_of({name: setup[3] for name, setup in LIGHT_SETUPS.items()}, scene.light)[:, :, None, None]
     back = draw_background(scene, size, seed) * (0.5 + 0.5 * tint)
     busy = world.chosen["people"] | world.chosen["clutter"]
     rows = torch.nonzero(busy)[:, 0]
+    cover = torch.zeros_like(back[:, :1])
     if not len(rows):
-        return back
+        return back, cover
     back = torch.where(world.chosen["clutter"][:, None, None, None], _furniture(world, back, seed), back)
     if len(world.crowd.picture):
         people = _people(world, size, seed)
-        back = people[:, :3] + (1 - people[:, 3:]) * back
+        cover = people[:, 3:]
+        back = people[:, :3] + (1 - cover) * back
     u = uniforms(seed, scene.index, 1, STREAMS["clutter"] + 1)[:, 0]
     sigma = (BACK_BLUR[0] + (BACK_BLUR[1] - BACK_BLUR[0]) * u * u) * size
     back[rows] = blur(back[rows], sigma[rows], 3 * BACK_BLUR[1] * size)
-    return back
+    return back, cover
 
 
 def _furniture(world: World, back: Tensor, seed: int) -> Tensor:

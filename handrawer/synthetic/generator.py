@@ -82,19 +82,20 @@ class Generator:
         masks = torch.cat([self._drawn(world)[1] for world in worlds.parts])
         return F.adaptive_avg_pool2d(masks, (height, width))
 
-    def _drawn(self, world: World) -> tuple[Tensor, Tensor]:
-        """Pictures and where hands are seen [N, 1, size, size]; drawn once."""
+    @torch.no_grad()
+    def _drawn(self, world: World) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, where hands are seen [N, 1, size, size], and how much of what, see `drawing.Drawn`; drawn once."""
         if "drawn" not in world.kept:
             drawn = draw(world, self.model, self.skin, self.size, self.seed)
             both = moved(torch.cat([drawn.front, drawn.hands], 1), self.seed, world.index, world.chosen["motion_blur"])
             front, hands = both[:, :4], both[:, 4:]
             pictures = (front[:, :3] + (1 - front[:, 3:]) * drawn.back).clamp(0, 1)
-            world.kept["drawn"] = photographed(pictures, self.seed, world.index, world.chosen), hands
+            world.kept["drawn"] = photographed(pictures, self.seed, world.index, world.chosen), hands, drawn.seen
         return world.kept["drawn"]
 
     def captions(self, worlds: Worlds) -> list[str]:
-        """In words; parts are left out at random, by the picture's number."""
-        return [text for world in worlds.parts for text in captions(world, self.seed)]
+        """In words, of what is seen; parts are left out at random, by the picture's number."""
+        return [text for world in worlds.parts for text in captions(world, self._drawn(world)[2], self.seed)]
 
     @torch.no_grad()
     def inputs(self, worlds: Worlds, raster: int) -> HandInputs:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..mini.captions import GESTURE_PHRASES, Caption
 from ..mini.random_table import uniforms
+from .drawing import OBJECT, OWNERS
 from .objects import KINDS
 from .world import STREAMS, World
 
+LEAST = 0.002  # share of the picture from where a thing is spoken of
+HIDER, *HELD = range(OBJECT, OWNERS)
 KEEP = 0.8  # chance of each part after the first to be said
 DARK, BRIGHT = -0.7, 0.5  # stops
 THINGS = {kind: f"a {kind}" for kind in KINDS}
 _SAID_OF_HANDS = ("gesture", "view")  # of Caption's parts, those that belong to one hand
 
 
-def captions(world: World, seed: int, everything: bool = False) -> list[str]:
-    """The captions of N worlds; parts are left out at random, by the picture's number, unless `everything` is wanted.
+def captions(world: World, seen: Tensor, seed: int, everything: bool = False) -> list[str]:
+    """The captions of N worlds: of what is seen, as `drawing.Drawn.seen` [N, ...] says.
+
+    Parts are left out at random, by the picture's number, unless `everything` is wanted.
 
     One hand: "a left hand, peace sign, palm view, tan skin, ..., people in the background". Two: "two hands, a left
     hand: peace sign, palm view, a right hand holding a ball: back view, ...".
@@ -24,11 +30,12 @@ def captions(world: World, seed: int, everything: bool = False) -> list[str]:
     first, second = world.first.captions(), world.second.captions()
     keep = uniforms(seed, world.index, 7, STREAMS["words"] - 40) < KEEP  # as plain pictures' words are left out
     more = uniforms(seed, world.index, 8, STREAMS["words"]) < KEEP
-    two, grasp, extras = world.two.tolist(), world.grasp.tolist(), _extras(world)
+    visible = (seen > LEAST).tolist()
+    two, grasp, extras = world.two.tolist(), world.grasp.tolist(), _extras(world, visible)
     found = []
     for row, (one, other) in enumerate(zip(first, second, strict=True)):
         said = [True] * 7 if everything else keep[row].tolist()
-        held = [KINDS[kind] if kind >= 0 else None for kind in grasp[row]]
+        held = [KINDS[kind] if kind >= 0 and visible[row][HELD[k]] else None for k, kind in enumerate(grasp[row])]
         if two[row]:
             hands = [_hand(one, held[0], ": ", said), _hand(other, held[1], ": ", said)]
             parts = ["two hands", *hands]
@@ -59,19 +66,19 @@ def _looks(caption: Caption) -> list[str]:
     return [part for part in parts if part not in hand]
 
 
-def _extras(world: World) -> list[list[str]]:
-    """What options have added, for each picture."""
+def _extras(world: World, visible: list[list[bool]]) -> list[list[str]]:
+    """What options have added that is seen, for each picture."""
     chosen = {name: values.tolist() for name, values in world.chosen.items()}
     hidden, stops = world.hidden.tolist(), world.stops.tolist()
     people = torch.bincount(world.crowd.picture, minlength=len(hidden)).tolist()
     found = []
     for row, kind in enumerate(hidden):
         parts = ["one hand before the other"] if chosen["crossing"][row] else []
-        if kind >= 0:
+        if kind >= 0 and visible[row][HIDER]:
             parts.append(f"partly hidden by {THINGS[KINDS[kind]]}")
         if chosen["edge"][row]:
             parts.append("cut by the edge of the picture")
-        if people[row]:
+        if people[row] and visible[row][-1]:
             parts.append("a person in the background" if people[row] == 1 else "people in the background")
         if chosen["defocus"][row] or chosen["motion_blur"][row]:
             parts.append("blurred")

@@ -24,6 +24,7 @@ from .people import load_people
 
 SECOND_SEED = 7_000_003  # added to the seed for the second hand's own pose
 SAME_PERSON = 0.88  # of two hands: both are one person's, left and right
+TO_PALM = 0.6  # of the backs of hands that hold something
 GRASP_NOISE = math.radians(1.2)
 FAR_FILL = (0.2, 0.5)
 TWO_FILL, TWO_FAR_FILL = (0.36, 0.5), (0.2, 0.34)
@@ -203,7 +204,12 @@ def _gripping(seed: int, scene: Scene, number: Tensor, kind: Tensor) -> Scene:
     angles = torch.where(holds[:, None], torch.maximum(torch.minimum(angles, limits[:, 1]), limits[:, 0]), scene.angles)
     shape = torch.where(holds[:, None], 0.5 * scene.shape, scene.shape)
     gesture = torch.where(holds, NAMELESS, scene.gesture)
-    return dataclasses.replace(scene, angles=angles, shape=shape, gesture=gesture)
+    # From behind most things are hidden by the hand that holds them: many of these hands are turned.
+    turned = holds & (scene.view == 1) & (uniforms(seed, scene.index, 1, STREAMS["grasp"] + 100)[:, 0] < TO_PALM)
+    about = torch.tensor([-1.0, 1.0, -1.0], device=number.device)  # half a turn about the hand's own length
+    orientation = torch.where(turned[:, None, None], scene.orientation * about, scene.orientation)
+    view = torch.where(turned, 0, scene.view)
+    return dataclasses.replace(scene, angles=angles, shape=shape, gesture=gesture, orientation=orientation, view=view)
 
 
 def _held(seed: int, slot: int, scene: Scene, number: Tensor, kind: Tensor, model: HandModel) -> Objects:

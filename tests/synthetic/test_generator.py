@@ -11,6 +11,7 @@ from handrawer.hand.camera import project
 from handrawer.hand.model import load_open_hand
 from handrawer.render.maps import render_layers
 from handrawer.synthetic.generator import Generator
+from handrawer.synthetic.objects import KINDS
 from handrawer.synthetic.options import CAMERA, FULL, PLAIN, SyntheticOptions
 from handrawer.synthetic.words import captions
 from handrawer.train.sources import Plain, open_synthetic
@@ -168,13 +169,25 @@ def test_shares_are_kept():
 
 def test_captions_name_what_is_seen():
     drawn = generator(two_hands=1.0, crossing=1.0, holding=1.0, occluder=1.0, people=1.0, exposure=1.0)
-    for world in drawn.scene(list(range(6))).parts:
-        (text,) = captions(world, 3, everything=True)
-        assert text.startswith("two hands, a ") and " holding a " in text and "partly hidden by a " in text
-        assert "one hand before the other" in text and "in the background" in text and " skin" in text
+    holding = 0
+    for world in drawn.scene(list(range(8))).parts:
+        seen = drawn._drawn(world)[2]
+        assert torch.allclose(seen[:, :-1].sum(1), torch.ones(1), atol=1e-4)
+        (text,) = captions(world, seen, 3, everything=True)
+        assert text.startswith("two hands, a ") and "one hand before the other" in text and " skin" in text
+        objects = [
+            KINDS[kind] for k, kind in enumerate(world.grasp[0].tolist()) if kind >= 0 and seen[0, 4 + k] > 0.002
+        ]
+        assert text.count(" holding a ") == len(objects) and all(f"holding a {kind}" in text for kind in objects)
+        assert ("partly hidden by a " in text) == (float(seen[0, 3]) > 0.002)
+        assert ("in the background" in text) == (float(seen[0, -1]) > 0.002)
         assert ("dark photo" in text) == (float(world.stops) < -0.7)
+        holding += len(objects)
+    assert holding >= 6
+    (text,) = captions(world, torch.zeros_like(seen), 3, everything=True)  # nothing of it is seen
+    assert "holding" not in text and "hidden" not in text and "background, " not in text.split(" light")[-1]
     single = generator(holding=1.0, edge=1.0)
-    (text,) = captions(single.scene([1]).parts[0], 3, everything=True)
+    (text,) = captions(single.scene([1]).parts[0], torch.ones(1, 7), 3, everything=True)
     assert " hand holding a " in text and "cut by the edge" in text and "two hands" not in text
 
 
