@@ -22,7 +22,7 @@ from tests.conftest import checkout
 from tests.host.server import ROOT, HostError, Server, install, python
 from tests.host.workflows import models_of
 
-LIMIT = 1200  # seconds for all scenes
+LIMIT = 600  # seconds for all scenes
 BEHIND = (640, 448)  # size of a picture to pose over
 SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
 FILES = [*SHIPPED, *sorted((ROOT / "tests" / "host" / "released").glob("*/*.json"))]

@@ -53,7 +53,7 @@ const seen = {};
 try {
   const context = await browser.newContext({ viewport: { width: 1500, height: 1150 }, hasTouch: true });
   const page = await context.newPage();
-  page.setDefaultTimeout(given.patience ?? 300000); // a busy machine
+  page.setDefaultTimeout(given.patience ?? 120000); // a busy machine
   page.setDefaultNavigationTimeout(300000);
   const complaints = listenTo(page);
   await set("Comfy.TutorialCompleted", true);
