@@ -16,7 +16,7 @@ from torch import Tensor
 from . import regions as places
 from .erase import without_hands
 from .looks import Looks, agreed_view, look_at_hands
-from .merge import ON_HAND, SAME_HAND, apart, covered
+from .merge import ON_HAND, SAME_HAND, apart, covered, distinct
 from .regions import Pyramid
 
 SMALLER = 0.7  # of the side of the larger hand's region, under which what overlaps it may be a part of a hand
@@ -50,7 +50,8 @@ def with_whole_hands(pyramid: Pyramid, looks: Looks, presence: float, wavering: 
     """
     sure = len(looks)
     believed = set(range(sure))
-    looks = looks if wavering is None else Looks.joined([looks, wavering])
+    if wavering is not None:
+        looks = Looks.joined([looks, wavering[_others(wavering, looks)]])
     for number, upper in parts_below(looks, sure).items():
         if upper not in believed or (number < sure and number not in believed):
             continue
@@ -63,6 +64,13 @@ def with_whole_hands(pyramid: Pyramid, looks: Looks, presence: float, wavering: 
             believed -= {i for i in others[1:] if _part_of(looks.points[i], whole.points[0])}
             believed.add(number)
     return looks[_rows(believed)]
+
+
+def _others(looks: Looks, known: Looks) -> Tensor:
+    """[M] int64: which looks show none of the known hands, each once."""
+    points = torch.cat([known.points, looks.points])
+    certainty = torch.cat([2 + known.presence, looks.presence])
+    return _rows({i - len(known) for i in distinct(points, certainty) if i >= len(known)})
 
 
 def whole_view(pyramid: Pyramid, others: Tensor, part: Tensor, presence: float) -> Looks | None:

@@ -121,3 +121,13 @@ def test_wavering_finds_are_parts_or_nothing(monkeypatch):
     monkeypatch.setattr(whole, "look_at_hands", lambda pyramid, regions, mirrored=False: shown)
     seen = whole.with_whole_hands(pyramid, looks([UPPER]), 0.5, looks([part, part + 3]))
     assert len(seen) == 2 and torch.allclose(seen.points[1], LOWER + 1, atol=1.1)
+
+
+def test_a_part_that_is_found_twice_is_followed_once(monkeypatch):
+    """Its second whole hand would be made of what the first one left."""
+    part, tried = LOWER[:1] + 0.3 * (LOWER - LOWER[:1]), []
+    monkeypatch.setattr(whole, "whole_view", lambda pyramid, others, find, presence: tried.append(find))
+    seen = whole.with_whole_hands(Pyramid(torch.zeros(8, 8, 3)), looks([UPPER, part]), 0.5, looks([part + 1, part - 1]))
+    assert len(seen) == 2 and len(tried) == 1 and torch.equal(tried[0], part)
+    whole.with_whole_hands(Pyramid(torch.zeros(8, 8, 3)), looks([UPPER]), 0.5, looks([part + 1, part - 1, FINGER]))
+    assert len(tried) == 3
