@@ -19,7 +19,7 @@ MOST_JUDGED = 200  # pictures that the judge looks at
 def run(arguments: argparse.Namespace) -> int:
     """Everything, one after another; what was done before in the same folder is not done again."""
     import_libraries("torch", "diffusers")
-    from ..evaluate.pilot import Pilot, report, run_training
+    from ..evaluate.pilot import Pilot, full_config, report, run_training
 
     if arguments.base != "mini" and not Path(arguments.base).exists():
         raise Refusal(f"there is no base model {arguments.base}: give a diffusers folder or a .safetensors file.")
@@ -32,12 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("handrawer").setLevel(logging.INFO)
     with Bars() as bars:
         said(lambda: run_training(pilot, config, bars))
+    full = full_config(config, out / "full_run")
+    (out / "full_run.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
     text = report(pilot)
     (out / "report.md").write_text(text, encoding="utf-8")
     told = asdict(pilot) | {"prepared": {k: str(v) for k, v in asdict(pilot.prepared).items()}}
     (out / "report.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(text)
-    print(f"Written to {out}: report.md, data/ (open data/index.html), training/.")
+    print(f"Written to {out}: report.md, full_run.json, data/ (open data/index.html), training/.")
     return 0
 
 

@@ -6,8 +6,10 @@ What was measured here and what is arithmetic are told apart.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,12 +23,17 @@ if TYPE_CHECKING:
 
 MINI = "mini"
 LOOK_SECONDS = 4.0  # a person needs to look at a flagged picture; an assumption
-FULL_SAMPLES = 1_500_000  # what the adapter of mini saw (docs/training.md), taken for what a full run needs
+SHORT_SAMPLES = 24_000  # with so many mini's adapter came to nine tenths of the ceiling (docs/ablation.md)
+FULL_SAMPLES = 1_500_000  # what the adapter of mini saw in its longest run (docs/training.md)
 EFFICIENCY = 0.30  # share of a GPU's peak that training reaches; an assumption
 PEAKS = {"RTX 3090": 71e12, "RTX 4090": 165e12, "A100": 312e12, "H100 SXM": 989e12}
 """Dense bf16 operations a second, as the makers' data sheets give them."""
 BASES = {"SD1.5": ("sd15", 512), "SDXL": ("sdxl", 1024)}
 ADAPTER_SHARE = 1.1  # the adapter adds at most a tenth to a step: the bar of docs/training.md
+SHORTEST = 0.314 / 4
+"""Seconds of a sample below which no training was measured: SD1.5 on an H100, 4 pictures of 512 a step, where starting
+kernels and making the pictures, not the GPU's operations, took the time (docs/training.md)."""
+ON_24_GB = 24e9
 STATE_BYTES = 20  # a learning parameter in float32, with gradient, two moments of AdamW and its average
 GB = 1e9
 
@@ -52,6 +59,8 @@ class Pilot:
     shard_bytes: int = 0
     learning: int = 0
     """Parameters that learn."""
+    step_seconds: float | None = None
+    """Of training here, the median."""
     peak_bytes: int | None = None
     """Of GPU memory in training; None on a CPU."""
     adapter_file: str = ""
@@ -71,6 +80,17 @@ def training_config(
         "optimiser": {"rate": 2e-5 if start else 1e-4, "warmup": max(1, steps // 10), "ema": 0.9},
         "validation": {"every": steps, "count": held_out, "steps": sampling_steps},
         "log_every": max(1, steps // 20), "save_every": steps,
+    }  # fmt: skip
+
+
+def full_config(short: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The short training's configuration made long; SDXL would want batch 1 and more `accumulate` on 24 GB."""
+    steps = FULL_SAMPLES // 16
+    kept = {name: short[name] for name in ("base", "checkpointing", "adapter")}
+    return {
+        "out": str(out), **kept, "steps": steps, "batch": 4, "accumulate": 4, "precision": "bf16",
+        "data": {**short["data"], "cache": str(out / "cache")},
+        "validation": {"every": 1000, "count": short["validation"]["count"]}, "save_every": 500,
     }  # fmt: skip
 
 
@@ -95,12 +115,17 @@ def run_training(pilot: Pilot, config: dict[str, Any], progress: Progress) -> No
         if trainer.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
+        ends: list[float] = []
+
         def step(done: Step) -> None:
+            ends.append(time.monotonic())
             progress("Training", done.step, done.steps)
 
         result = trainer.run(step)
         pilot.after, pilot.samples = dict(result.scores), result.samples
         pilot.minutes["training and score after"] = result.seconds / 60
+        if len(ends) > 2:  # the last one scores as well
+            pilot.step_seconds = statistics.median(b - a for a, b in itertools.pairwise(ends[:-1]))
         pilot.steps, pilot.batch, pilot.device = made.steps, made.batch, trainer.device.type
         pilot.learning = sum(p.numel() for p in trainer.adapter.parameters())
         pilot.adapter_file = str(result.adapter_file)
@@ -108,6 +133,11 @@ def run_training(pilot: Pilot, config: dict[str, Any], progress: Progress) -> No
             pilot.peak_bytes = torch.cuda.max_memory_allocated()
     finally:
         trainer.close()
+
+
+def _unet_settings(base: str) -> dict[str, Any]:
+    file = Path(__file__).resolve().parents[1] / "train" / "base_configs" / f"{base}.json"
+    return json.loads(file.read_text(encoding="utf-8"))["unet"]
 
 
 def step_operations(base: str, size: int) -> float:
@@ -119,8 +149,7 @@ def step_operations(base: str, size: int) -> float:
     from diffusers import UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
 
-    file = Path(__file__).resolve().parents[1] / "train" / "base_configs" / f"{base}.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))["unet"]
+    settings = _unet_settings(base)
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel(**settings)
         cells = size // 8
@@ -135,33 +164,70 @@ def step_operations(base: str, size: int) -> float:
     return 2.0 * float(counter.get_total_flops())
 
 
+def adapter_parameters(base: str) -> int:
+    """Numbers that learn in a HanDrawer for a full-size base, which is laid out without weights."""
+    from diffusers import UNet2DConditionModel
+
+    from ..adapter.handrawer import HanDrawer
+    from ..adapter.unet import describe_diffusers
+    from ..hand.model import load_open_hand
+
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel(**_unet_settings(base))
+    adapter = HanDrawer.create(describe_diffusers(unet, "epsilon"), load_open_hand())
+    return sum(parameter.numel() for parameter in adapter.parameters())
+
+
+def hours(operations: float, samples: int, peak: float) -> float:
+    """Of so many samples, each of so many operations, on a GPU with such a peak; never less than was measured."""
+    return samples * max(operations / (peak * EFFICIENCY), SHORTEST) / 3600
+
+
 def full_run(pilot: Pilot) -> list[str]:
-    """Markdown: what a full run needs, by arithmetic, each step of it written down."""
+    """Markdown: what longer runs need, by measurement and by arithmetic, each step of it written down."""
     lines = [
-        "| base | operations a sample | " + " | ".join(PEAKS) + " |",
-        "| --- | --- |" + " --- |" * len(PEAKS),
+        "| base | samples | operations of each | " + " | ".join(PEAKS) + " |",
+        "| --- | --- | --- |" + " --- |" * len(PEAKS),
     ]
     for title, (name, size) in BASES.items():
         operations = step_operations(name, size) * ADAPTER_SHARE
-        hours = [FULL_SAMPLES * operations / (peak * EFFICIENCY) / 3600 for peak in PEAKS.values()]
-        lines.append(f"| {title}, {size} px | {operations / 1e12:.2f} T | " + " | ".join(map(_hours, hours)) + " |")
-    pictures = max(1, pilot.prepared.kept + pilot.prepared.flagged)
-    disk = pilot.shard_bytes / pictures
+        for samples in (SHORT_SAMPLES, FULL_SAMPLES):
+            took = [_hours(hours(operations, samples, peak)) for peak in PEAKS.values()]
+            lines.append(f"| {title}, {size} px | {samples:,} | {operations / 1e12:.2f} T | {' | '.join(took)} |")
     lines += [
         "",
-        f"*Arithmetic, not measured:* hours = {FULL_SAMPLES:,} samples x operations / ({100 * EFFICIENCY:.0f} % of the "
-        "GPU's dense bf16 peak). Operations: the UNet's forward pass, counted, twice (there and back through frozen "
-        f"weights), and {100 * (ADAPTER_SHARE - 1):.0f} % for the adapter. The number of samples is what mini's "
-        "adapter saw; fewer may do. Latents and text made once (`data.cache`) leave the VAE and the text encoder out.",
+        f"*Arithmetic, not measured:* time = samples x operations / ({100 * EFFICIENCY:.0f} % of the GPU's dense bf16 "
+        f"peak), but at least {1000 * SHORTEST:.0f} ms a sample, which SD1.5 took on an H100 (measured, four pictures "
+        "a step). Operations: the UNet's forward pass, counted, twice (there and back through frozen weights), and "
+        f"{100 * (ADAPTER_SHARE - 1):.0f} % for the adapter. With {SHORT_SAMPLES:,} samples the adapter of mini came "
+        f"to nine tenths of its ceiling; {FULL_SAMPLES:,} are what its longest run saw. What a full-size base needs is "
+        "not known. Latents and text made once (`data.cache`) leave the VAE and the text encoder out.",
         "",
+    ]
+    if pilot.step_seconds is not None:
+        short = SHORT_SAMPLES / pilot.batch * pilot.step_seconds / 3600
+        lines += [
+            f"Measured here ({pilot.device}, base `{pilot.base}`): {pilot.step_seconds:.2f} s a step of "
+            f"{pilot.batch}, so {_hours(short)} for {SHORT_SAMPLES:,} samples on this machine.",
+            "",
+        ]
+    return lines + _room(pilot)
+
+
+def _room(pilot: Pilot) -> list[str]:
+    """Disk and memory."""
+    pictures = max(1, pilot.prepared.kept + pilot.prepared.flagged)
+    disk = pilot.shard_bytes / pictures
+    learning = adapter_parameters("sdxl")
+    held = 5.1e9 + 1.6e9 + 0.2e9 + learning * STATE_BYTES
+    lines = [
         f"Disk (measured here): {disk / 1e6:.2f} MB a picture in shards, so {disk * 10_000 / GB:.1f} GB for 10,000 "
         f"pictures, {disk * 100_000 / GB:.0f} GB for 100,000.",
         "",
         "SDXL on 24 GB (arithmetic): the UNet's 2.57 G weights in bf16 take 5.1 GB, both text encoders 1.6 GB, the "
-        f"VAE 0.2 GB, an adapter of {pilot.learning / 1e6:.1f} M parameters with its optimiser {STATE_BYTES} bytes "
-        f"each: {pilot.learning * STATE_BYTES / GB:.2f} GB. The rest of the 24 GB, about "
-        f"{24 - 6.9 - pilot.learning * STATE_BYTES / GB:.0f} GB, is for activations; gradient checkpointing and "
-        "batch 1 with accumulation keep them small.",
+        f"VAE 0.2 GB, an adapter of {learning / 1e6:.1f} M parameters with its optimiser {STATE_BYTES} bytes each: "
+        f"{learning * STATE_BYTES / GB:.2f} GB. The rest of the 24 GB, about {(ON_24_GB - held) / GB:.0f} GB, is for "
+        "activations; gradient checkpointing and batch 1 with accumulation keep them small.",
     ]
     if pilot.peak_bytes is not None:
         lines += ["", f"Measured here: {pilot.peak_bytes / GB:.1f} GB of GPU memory at most, batch {pilot.batch}."]
@@ -169,7 +235,13 @@ def full_run(pilot: Pilot) -> list[str]:
 
 
 def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 def report(pilot: Pilot) -> str:
@@ -179,20 +251,22 @@ def report(pilot: Pilot) -> str:
     if pilot.base == MINI:
         lines.append("mini draws synthetic hands on plain backgrounds and nothing else: its scores show that the way "
                      "through works, not what your own base would do. Give that with `--base`.")  # fmt: skip
-    look = p.flagged * LOOK_SECONDS / 60
+    look = _minutes(p.flagged * LOOK_SECONDS)
     reasons = ", ".join(f"{name} {count}" for name, count in pilot.reasons.items()) or "none"
     lines += [
         "", "## Data", "",
         f"- {p.kept} kept, {p.flagged} kept and flagged, {p.dropped} dropped. Reasons: {reasons}.",
         f"- Annotation took {pilot.minutes['preparation']:.1f} minutes of this machine (measured). {p.flagged} "
-        f"pictures are flagged for a person: about {look:.0f} minutes at {LOOK_SECONDS:.0f} s each (an assumption). "
+        f"pictures are flagged for a person: about {look} at {LOOK_SECONDS:.0f} s each (an assumption). "
         "Open `data/index.html`.",
         f"- The judge finds a hand in {_percent(pilot.judged.get('hand_found'))} of the pictures themselves: generated "
         "ones can hardly score higher.",
         "", "## Training", "",
         f"- {pilot.steps} steps of {pilot.batch} ({pilot.samples} samples) and the score after them: "
         f"{pilot.minutes['training and score after']:.1f} minutes (measured).",
-        f"- Adapter: `{pilot.adapter_file}`.", "",
+        f"- Adapter: `{pilot.adapter_file}`.",
+        "- *Before* is " + ("the HanDrawer that ships with mini, with which the training begins." if pilot.base == MINI
+                            else "an untrained HanDrawer, which changes nothing."), "",
         "| held-out hands | base alone | before | after |", "| --- | --- | --- | --- |",
     ]  # fmt: skip
     for name, words in (("found", "found"), ("pck", "PCK@0.1"), ("joint_error", "joint error, share of the box")):
@@ -203,6 +277,8 @@ def report(pilot: Pilot) -> str:
         "",
         f"Of {count} held-out pictures, too few for more than an impression. The sheets are in `training/validation/`.",
         "", "## A full run", "", *full_run(pilot),
+        "", "`full_run.json` beside this report is a configuration for it, on the data that were prepared here: "
+        "`python -m handrawer.train full_run.json`. A few hundred pictures are too few; prepare more first.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
