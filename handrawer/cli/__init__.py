@@ -99,6 +99,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="first look at whole pictures; boxes and empty ones are looked at more closely (default: %(default)s)",
     )
     prepare.add_argument("--exchange-sides", action="store_true", help="the source's left and right are a mirror's")
+    text = "synthetic pictures with captions and hands.json, as files; training draws them on the spot"
+    draw = steps.add_parser("draw", help=text, description=text)
+    draw.add_argument("out", type=Path, metavar="OUT", help="folder to write into; with --each a .jpg or .png")
+    draw.add_argument("--options", default="full", help='full, plain, or JSON: {"people": 1} (default: %(default)s)')
+    draw.add_argument("--each", action="store_true", help="a sheet with one picture for each option")
+    draw.add_argument("--count", type=_count, default=16, metavar="N", help="pictures (default: %(default)s)")
+    draw.add_argument("--first", type=_count, default=0, metavar="N", help="number of the first one")
+    draw.add_argument("--seed", type=_seed, default=1, metavar="N", help="default: %(default)s")
+    draw.add_argument("--size", type=_count, default=512, metavar="PIXELS", help="of a side (default: %(default)s)")
+    draw.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

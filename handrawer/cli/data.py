@@ -1,4 +1,4 @@
-"""`python -m handrawer data prepare SOURCE OUT`: pictures of hands, cleansed and relabelled, as shards."""
+"""`python -m handrawer data prepare SOURCE OUT`: pictures of hands, cleansed and relabelled, as shards; `data draw`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ Result = TypeVar("Result")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare, go on, or take a person's decisions."""
+    """Prepare, go on, or take a person's decisions; or draw synthetic pictures."""
+    if arguments.step == "draw":
+        from .data_draw import run as draw
+
+        return draw(arguments)
     if arguments.apply is not None:
         return _report(take(arguments))
     if arguments.source is None or arguments.out is None:

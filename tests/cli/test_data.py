@@ -71,3 +71,36 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(pictures, tmp_pat
     assert "is full; make room and run the same command again" in capsys.readouterr().err
     monkeypatch.setattr(atomic.os, "fsync", real)
     assert main(command) == 0
+
+
+def test_pictures_are_drawn_as_a_folder_that_training_reads(tmp_path, capsys):
+    from handrawer.train.config import DataConfig
+    from handrawer.train.sources import FolderSource
+
+    out = tmp_path / "drawn"
+    options = '{"two_hands": 1, "distortion": 1}'
+    assert main(["data", "draw", str(out), "--options", options, "--count", "2", "--size", "64", "--first", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "Without the lens's distortion" in said and "2 pictures of 64 x 64" in said
+    source = FolderSource(out, DataConfig("folder", str(out)), tmp_path)
+    example = source.load(0)
+    assert example.name == "000003.png" and example.caption.startswith("two hands, a ")
+    assert len(example.frame.hands) == 2 and tuple(example.picture().shape) == (64, 64, 3)
+
+
+def test_a_sheet_shows_every_option(tmp_path, capsys):
+    assert main(["data", "draw", str(tmp_path / "each.jpg"), "--each", "--size", "64"]) == 0
+    assert "20 pictures" in capsys.readouterr().out and Image.open(tmp_path / "each.jpg").width > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--options", '{"dogs": 1}'], "nor JSON with shares of two_hands"),
+        (["--options", '{"people": 3}'], "'data.synthetic.people' is 3.0"),
+        (["--size", "100"], "--size must be a multiple of 64"),
+    ],
+)
+def test_drawing_refuses_in_a_sentence(arguments, words, tmp_path, capsys):
+    assert main(["data", "draw", str(tmp_path / "out"), *arguments]) == 2
+    assert words in capsys.readouterr().err
