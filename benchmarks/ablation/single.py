@@ -42,8 +42,9 @@ def settings(given: argparse.Namespace, **changes: Any) -> AblationConfig:
     return dataclasses.replace(config, **changes)
 
 
-def run_stage(given: argparse.Namespace, config: AblationConfig, name: str, stage: Callable[[Workshop], None]) -> bool:
-    """Open the workshop, run one stage to its end, write everything that it found; whether it came to its end."""
+def run_stage(given: argparse.Namespace, config: AblationConfig, name: str, stage: Callable[[Workshop], Any]) -> bool:
+    """Open the workshop, run one stage, write everything that it found; whether it came to its end (a stage that has
+    not returns False, and the next call goes on)."""
     from .run import open_workshop
 
     started = given.started or time.time()
@@ -52,7 +53,10 @@ def run_stage(given: argparse.Namespace, config: AblationConfig, name: str, stag
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     shop = open_workshop(config, given.out, started, "cpu" if given.smoke else given.device)
     try:
-        shop.attempt(name, lambda: stage(shop))
+        returned: list[Any] = []
+        shop.attempt(name, lambda: returned.append(stage(shop)))
+        if returned == [False]:
+            shop.results["stages"].pop(name)
         missing = shop.judge.gather(given.out / "detections.npz", max(LAST, shop.left()), last=True)
         if missing:
             log.warning("the detector did not come to the end of %d names", missing)

@@ -210,11 +210,14 @@ class _Denoise(nn.Module):
         return denoise(self.unet, noisy, time_, text, sites)
 
 
-def distill(shop: Workshop, reserve: float | None = None) -> None:
+def distill(shop: Workshop, reserve: float | None = None) -> bool:
     """Train the student, draw the held-out poses with it and with the base in as many steps.
 
     reserve: seconds of the call that are kept for drawing; training takes the others. None: it takes
         `distill_seconds`.
+
+    Returns:
+        Whether it came to its end; otherwise the next call goes on.
     """
     from safetensors.torch import save_file
 
@@ -230,7 +233,8 @@ def distill(shop: Workshop, reserve: float | None = None) -> None:
     if config.distill_steps:
         worker.save(state, spent)
     if not whole:
-        raise TimeoutError(f"{len(worker.losses)} of {config.distill_steps} steps are done: the next call goes on.")
+        log.info("%s steps are planned: the next call goes on", config.distill_steps)
+        return False
     del worker.gradients
     shop.tidy()
     worker.average.into(worker.change)
@@ -243,6 +247,7 @@ def distill(shop: Workshop, reserve: float | None = None) -> None:
         "parameters": sum(p.numel() for p in worker.change.parameters()),
         "bytes": (shop.out / "four_steps.safetensors").stat().st_size, "distance": compare(shop, student),
     })  # fmt: skip
+    return True
 
 
 WAYS = {  # name: student or base, guidance, steps; with the hand, and after "text" without it
