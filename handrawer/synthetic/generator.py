@@ -48,6 +48,7 @@ class Generator:
         size: side in pixels, a multiple of 64.
         model, skin: on the device that draws.
         options: what may be in the pictures.
+        together: how many are drawn at once; None: one on the CPU, AT_ONCE elsewhere.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class Generator:
     model: HandModel
     skin: Skin
     options: SyntheticOptions
+    together: int | None = None
 
     @staticmethod
     def create(seed: int, size: int, model: HandModel, options: SyntheticOptions) -> Generator:
@@ -67,7 +69,7 @@ class Generator:
     @torch.no_grad()
     def scene(self, numbers: list[int]) -> Worlds:
         """What is in the pictures with these numbers."""
-        step = 1 if self.device.type == "cpu" else AT_ONCE
+        step = self.together or (1 if self.device.type == "cpu" else AT_ONCE)
         groups = [torch.tensor(numbers[i : i + step], device=self.device) for i in range(0, len(numbers), step)]
         return Worlds(tuple(draw_world(self.seed, group, self.model, self.options) for group in groups))
 

@@ -189,11 +189,8 @@ def _grasps(seed: int, index: Tensor, holding: Tensor, two: Tensor) -> tuple[Ten
     kind = (u[:, :2] * len(KINDS)).long()
     matching = grasps.kind[None, None] == kind[..., None]  # [N, 2, G]
     number = (u[:, 2:4] * matching.sum(-1)).long()
-    chosen = torch.nonzero(matching.cumsum(-1) == number[..., None] + 1)
-    found = torch.zeros_like(kind)
-    order = torch.arange(len(chosen), device=index.device).flip(0)  # the first of equal sums is the one that is meant
-    found[chosen[order, 0], chosen[order, 1]] = chosen[order, 2]
-    return torch.where(has, kind, -1), found
+    found = matching & (matching.cumsum(-1) == number[..., None] + 1)  # one of the kind's grasps
+    return torch.where(has, kind, -1), found.long().argmax(-1)
 
 
 def _gripping(seed: int, scene: Scene, number: Tensor, kind: Tensor) -> Scene:
@@ -264,7 +261,7 @@ def _placed(
     wanted = _single_place(u, extent * focal[:, None], fill, chosen["edge"])
     side = torch.where(u[:, 2] < 0.5, 1.0, -1.0)
     apart = torch.where(crossing, 0.04 + 0.09 * u[:, 3], 0.215 + 0.045 * u[:, 3])
-    lift = torch.where(crossing, 0.16, 0.10) * (u[:, 4:6] - 0.5)
+    lift = torch.where(crossing, 0.16, 0.10)[:, None] * (u[:, 4:6] - 0.5)
     beside = torch.stack([torch.stack([-side * apart, lift[:, 0]], -1), torch.stack([side * apart, lift[:, 1]], -1)])
     middle = 0.12 * (u[:, 6:8] - 0.5)
     wanted = torch.where(two[:, None], beside[0] + middle, wanted)

@@ -66,6 +66,25 @@ def test_a_picture_depends_on_its_number_alone():
     assert not torch.equal(again.pictures(again.scene([7])), pictures[:1])
 
 
+def test_drawn_together_they_are_the_same_but_for_rounding():
+    """As a GPU draws them."""
+    options = dataclasses.replace(FULL, two_hands=0.5, holding=0.6, occluder=0.4, people=0.6, jpeg=0.0)
+    alone = Generator.create(4, SIZE, load_open_hand(), options)
+    many = dataclasses.replace(alone, together=5)
+    numbers = list(range(20, 32))
+    one, two = alone.scene(numbers), many.scene(numbers)
+    assert len(two.parts) == 3 and len(two) == len(one) == 12
+    away = (alone.pictures(one) - many.pictures(two)).abs()
+    assert float(away.mean()) < 2e-4 and float((away > 0.02).float().mean()) < 1e-3
+    assert torch.allclose(alone.mask(one, 8, 8), many.mask(two, 8, 8), atol=5e-3)
+    assert alone.captions(one) == many.captions(two)
+    a, b = alone.inputs(one, 16), many.inputs(two, 16)
+    assert torch.equal(a.picture, b.picture) and torch.equal(a.side, b.side) and a.alone == b.alone
+    assert torch.allclose(a.vertices, b.vertices, atol=1e-4) and torch.allclose(a.box, b.box, atol=1e-4)
+    for x, y in zip(alone.hands(one).frames, many.hands(two).frames, strict=True):
+        assert [hand.side for hand in x.hands] == [hand.side for hand in y.hands]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "crossing"])
 def test_every_option_alone_changes_the_picture_and_nothing_that_it_should_not(name):
     numbers = [0, 1, 2]
