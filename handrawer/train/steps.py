@@ -21,6 +21,7 @@ from ..adapter.handrawer import HanDrawer
 from ..adapter.hooks import apply_residuals
 from .bases import DTYPES, Base
 from .batches import Batch
+from .casting import cast_together
 from .config import LossConfig
 from .losses import clean_error, snr_weight
 from .text import Text
@@ -137,12 +138,16 @@ def adapter_maps(
 ) -> dict[int, Tensor]:  # fmt: skip
     """The adapter's residuals for a batch: block -> [B, C, h, w], with its drops."""
     chances, picture = batch.chances, batch.inputs.picture
-    with cast(batch.mask.device, dtype):
+
+    def maps() -> dict[int, Tensor]:
         return adapter.residuals(
             adapter.encode(batch.inputs, matrices), height, width, text.context.float(),
             drop_text=chances.drop_text[picture], drop_hand=chances.drop_hand[picture],
             box_only=chances.box_only[picture], described=batch.described,
         )  # fmt: skip
+
+    with cast(batch.mask.device, dtype):
+        return cast_together(adapter, dtype, maps, (adapter.encoder,))  # the graph network runs in float32
 
 
 def losses_of(prediction: Tensor, noised: Noised, mask: Tensor, kind: str, config: LossConfig) -> dict[str, Tensor]:
