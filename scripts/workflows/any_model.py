@@ -67,7 +67,7 @@ PHOTO_TO_SDXL = Workflow(
              "image": ("picture", 0)},
         ),
         "render": Node(
-            "HanDrawerRenderHands", (1100, 100), (290, 330),
+            "HanDrawerRenderHands", (1100, 100), (290, 570),
             {"hands": ("place", 0), "depth_range": "picture", "normal_colours": "bae", "image": ("place", 1)},
         ),
         "depth": Node("PreviewImage", (1440, 100), (300, 330), {"images": ("render", 0)}, "Depth for the ControlNet"),
@@ -116,12 +116,12 @@ GESTURE_TO_FLUX = Workflow(
             (400, 680), (760, 230),
         ),
         "pose": Node(
-            "HanDrawerPoseLibrary", (420, 100), (290, 480),
+            "HanDrawerPoseLibrary", (420, 100), (290, 800),
             {"search": "", "pose": "hold_ball", "side": "right", "x": 0.5, "y": 0.52, "size": 0.75, "yaw": 0.0,
              "pitch": 0.0, "roll": 0.0, "width": 1024, "height": 1024},
         ),
         "render": Node(
-            "HanDrawerRenderHands", (760, 100), (290, 330),
+            "HanDrawerRenderHands", (760, 100), (290, 570),
             {"hands": ("pose", 0), "depth_range": "picture", "normal_colours": "bae"},
         ),
         "depth": Node("PreviewImage", (1100, 100), (300, 330), {"images": ("render", 0)}, "Depth for the ControlNet"),

@@ -47,7 +47,7 @@ REPAIR = Workflow(
         ),
         "picture": Node("HanDrawerExamplePicture", (420, 340), (290, 90), {"picture": "malformed_hand.png"}),
         "score": Node(
-            "HanDrawerScoreHands", (420, 480), (290, 480),
+            "HanDrawerScoreHands", (420, 480), (290, 660),
             {"image": ("picture", 0), "good_from": 1.0, "max_hands": 4, "thoroughness": "fast"},
         ),
         "crop": Node(
@@ -55,17 +55,17 @@ REPAIR = Workflow(
             {"hands": ("score", 0), "image": ("picture", 0), "size": 256, "margin": 0.15, "numbers": "",
              "mask_shape": "hull", "mask_padding": 0.1, "mask_feather": 0.06, "mask": ("score", 3)},
         ),
-        **base((420, 1080), "a right hand, back view, light skin, blue sleeve, blue background, soft light"),
+        **base((420, 1390), "a right hand, back view, light skin, blue sleeve, blue background, soft light"),
         "vae_encode": Node("VAEEncode", (1100, 340), (260, 50), {"pixels": ("crop", 0), "vae": ("mini", 2)}),
         "noise_mask": Node(
             "SetLatentNoiseMask", (1100, 440), (260, 50), {"samples": ("vae_encode", 0), "mask": ("crop", 1)}
         ),
         "encode": encode((1100, 550), ("crop", 2)),
-        "apply": apply((1100, 1080), ("encode", 0)),
+        "apply": apply((1100, 1390), ("encode", 0)),
         "sampler": sampler(
-            (1400, 1080), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2, denoise=0.65
+            (1400, 1390), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2, denoise=0.65
         ),
-        "decode": decode((1400, 1390)),
+        "decode": decode((1400, 1700)),
         "stitch": Node(
             "HanDrawerStitchHands", (1400, 340), (290, 130),
             {"stitch": ("crop", 3), "crops": ("decode", 0), "match_colours": True, "feather": 0.03},
@@ -74,10 +74,10 @@ REPAIR = Workflow(
         "save": save((1740, 760), ("stitch", 0), "Repaired", "photo with parts made by a model"),
     },
     [
-        Group("1  Found and judged, cut out", (400, 260, 980, 720), "#3f789e"),
-        Group("2  Model and prompts", (400, 1000, 670, 400), "#8A8"),
-        Group("3  Redrawn", (1080, 1000, 620, 480), "#b58b2a"),
-        Group("4  Put back", (1390, 260, 710, 920), "#b58b2a"),
+        Group("1  Found and judged, cut out", (400, 260, 980, 910), "#3f789e"),
+        Group("2  Model and prompts", (400, 1310, 670, 400), "#8A8"),
+        Group("3  Redrawn", (1080, 1310, 620, 480), "#b58b2a"),
+        Group("4  Put back", (1390, 260, 710, 1020), "#b58b2a"),
     ],
     {"before": "before, judged", "save": "redrawn and put back (demo)"},
     inset="upper left",

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 NAMESPACE = uuid.UUID("6f1d1c0e-5a53-4d0e-9d3a-6a3f4f2d7c11")  # ids depend on the file's name alone
+NEWER = 50  # pixels by which the newer renderer draws a note higher than its size
+EDGE = 30  # pixels between a frame and the nodes in it
 CONTROLLED = ("seed", "noise_seed")  # the page adds a widget behind these: what happens to it after each run
 
 
@@ -70,12 +72,47 @@ def input_definitions(info: dict) -> list[tuple[str, str]]:
     return [(name, "COMBO" if isinstance(spec[0], list) else spec[0]) for name, spec in found.items()]
 
 
+def make_room(workflow: Workflow) -> None:
+    """Frames grow round their nodes as the page draws them, and what lies below moves down: nothing overlaps."""
+    nodes, groups = workflow.nodes, workflow.groups
+
+    def frame_of(node: Node) -> Group | None:
+        x, y = node.at
+        frames = (g for g in groups if g.box[0] <= x < g.box[0] + g.box[2] and g.box[1] <= y < g.box[1] + g.box[3])
+        return next(frames, None)
+
+    frames = {key: frame_of(node) for key, node in nodes.items()}
+
+    def lower(below: int, by: int) -> None:
+        moved = [group for group in groups if group.box[1] >= below]
+        for key, node in nodes.items():
+            frame = frames[key]
+            if node.at[1] >= below if frame is None else any(frame is group for group in moved):
+                node.at = (node.at[0], node.at[1] + by)
+        for group in moved:
+            group.box = (group.box[0], group.box[1] + by, *group.box[2:])
+
+    for note_ in [node for node in nodes.values() if node.text is not None]:
+        under = [group.box[1] for group in groups if group.box[1] > note_.at[1]]
+        missing = note_.at[1] + note_.size[1] + NEWER - min(under, default=10**6)
+        if missing > 0:
+            lower(min(under), missing)
+    for group in sorted(groups, key=lambda group: group.box[1]):
+        x, y, width, height = group.box
+        inside = [node for key, node in nodes.items() if frames[key] is group]
+        missing = max((n.at[1] + n.size[1] for n in inside), default=0) + EDGE - (y + height)
+        if missing > 0:
+            lower(y + height, missing)
+            group.box = (x, y, width, height + missing)
+
+
 def build(name: str, workflow: Workflow, infos: dict) -> dict:
     """A workflow in the page's own format.
 
     Raises:
         ValueError: a node is unknown to the host, or lacks an input.
     """
+    make_room(workflow)
     nodes, groups = workflow.nodes, workflow.groups
     ids = {key: number for number, key in enumerate(nodes, 1)}
     links: list[list] = []

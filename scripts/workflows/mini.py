@@ -142,7 +142,7 @@ GESTURE_TO_PICTURE = Workflow(
         "render": render((760, 100), ("pose", 0)),
         "depth": preview((1100, 100), ("render", 0), "Depth of the hand"),
         **base((420, 920), "a right hand, light skin, blue sleeve, grey background, soft light"),
-        "encode": encode((760, 480)),
+        "encode": encode((1100, 560)),
         "apply": apply((1100, 920), ("encode", 0)),
         "sampler": sampler((1400, 920), ("apply", 0), ("apply", 1), ("apply", 2), ("latent", 0), seed=3),
         "decode": decode((1400, 1230)),
@@ -176,7 +176,7 @@ TWO_HANDS = Workflow(
         "render": render((1100, 290), ("join", 0)),
         "parts": preview((1440, 100), ("render", 2), "Both hands"),
         **base((420, 920), "a hand, light skin, blue sleeve, grey background, soft light"),
-        "encode": encode((1440, 480), ("join", 0)),
+        "encode": encode((1440, 560), ("join", 0)),
         "apply": apply((1100, 920), ("encode", 0)),
         "sampler": sampler((1400, 920), ("apply", 0), ("apply", 1), ("apply", 2), ("latent", 0), seed=2),
         "decode": decode((1400, 1230)),
@@ -258,12 +258,12 @@ INPAINT_HAND = Workflow(
         "noise_mask": Node(
             "SetLatentNoiseMask", (760, 1430), (290, 50), {"samples": ("vae_encode", 0), "mask": ("mask", 0)}
         ),
-        "encode": encode((1100, 480), ("place", 0)),
+        "encode": encode((1100, 700), ("place", 0)),
         "apply": apply((1100, 1120), ("encode", 0)),
         "sampler": sampler((1400, 1120), ("apply", 0), ("apply", 1), ("apply", 2), ("noise_mask", 0), seed=2),
         "decode": decode((1400, 1430)),
         "composite": Node(
-            "ImageCompositeMasked", (1100, 1430), (250, 130),
+            "ImageCompositeMasked", (1100, 1430), (250, 170),
             {"destination": ("place", 1), "source": ("decode", 0), "x": 0, "y": 0, "resize_source": False,
              "mask": ("mask", 0)},
         ),

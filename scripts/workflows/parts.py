@@ -45,7 +45,7 @@ def pose(at: tuple[int, int], name: str, side: str = "right", **changes) -> Node
         "search": "", "pose": name, "side": side, "x": 0.5, "y": 0.5, "size": 0.75, "yaw": 0.0, "pitch": 0.0,
         "roll": 0.0, "width": 256, "height": 256,
     }  # fmt: skip
-    return Node("HanDrawerPoseLibrary", at, (290, 480), inputs | changes)
+    return Node("HanDrawerPoseLibrary", at, (290, 800), inputs | changes)
 
 
 def encode(at: tuple[int, int], hands=("pose", 0)) -> Node:
@@ -58,7 +58,7 @@ def decode(at: tuple[int, int], samples=("sampler", 0)) -> Node:
 
 def save(at: tuple[int, int], images, title: str, origin: str = "made by a model") -> Node:
     inputs = {"images": images, "filename_prefix": "HanDrawer", "origin": origin}
-    return Node("HanDrawerSaveImage", at, (340, 400), inputs, title)
+    return Node("HanDrawerSaveImage", at, (340, 490), inputs, title)
 
 
 def preview(at: tuple[int, int], images, title: str) -> Node:
@@ -67,4 +67,4 @@ def preview(at: tuple[int, int], images, title: str) -> Node:
 
 def render(at: tuple[int, int], hands, image=None) -> Node:
     inputs = {"hands": hands, "depth_range": "picture", "normal_colours": "bae"}
-    return Node("HanDrawerRenderHands", at, (290, 330), inputs | ({} if image is None else {"image": image}))
+    return Node("HanDrawerRenderHands", at, (290, 570), inputs | ({} if image is None else {"image": image}))

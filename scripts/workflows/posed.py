@@ -64,7 +64,7 @@ POSE_BY_HAND = Workflow(
         "render": render((940, 100), ("poser", 0)),
         "depth": preview((1280, 100), ("render", 0), "Depth of the hand"),
         **base((420, 1160), "a right hand, light skin, blue sleeve, green background, soft light"),
-        "encode": encode((940, 480), ("poser", 0)),
+        "encode": encode((1280, 560), ("poser", 0)),
         "apply": apply((1100, 1160), ("encode", 0)),
         "sampler": sampler((1400, 1160), ("apply", 0), ("apply", 1), ("apply", 2), ("latent", 0), seed=1),
         "decode": decode((1400, 1470)),
