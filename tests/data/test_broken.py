@@ -68,12 +68,15 @@ def test_empty_and_broken_shards_of_a_source_are_told_and_passed_over(tmp_path, 
         prepare(source, tmp_path / "other")
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 7])
+@pytest.mark.parametrize("after", [1, 5])
 def test_a_disk_that_fills_up_anywhere_ends_in_a_sentence_and_costs_nothing(tmp_path, monkeypatch, after):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for number in range(3):
         (source / f"good{number}.jpg").write_bytes(picture(number))
+    # The source says that there is no hand, so that nobody looks for one thoroughly.
+    rows = [{"file_name": f"good{number}.jpg", "bboxes": [], "labels": []} for number in range(3)]
+    (source / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     real, left = os.fsync, [after]
 
     def fsync(number):
