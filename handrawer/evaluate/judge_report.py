@@ -63,6 +63,8 @@ def rows_of_kinds(train: Measured, test: Measured) -> list[str]:
         *((kind, (kind,)) for kind in KINDS),
         ("those it was fitted to", (OTHER,)),
     ):
+        if not len(test.rows(*kinds)):
+            continue
         good, bad = _split(whole, test, *kinds)
         cells = [name, f"{len(good)} + {len(bad)}"]
         cells += [area(*_split(quality, test, *kinds)) for quality in (whole, alone, without)]

@@ -303,8 +303,9 @@ def _train(arguments: argparse.Namespace) -> None:
     folders = [Path(part) for part in arguments.pool.split(",")]
     pool = Cache(*folders) if arguments.cached else Pool(read_pairs(folders[0], arguments.device))
     network = train(
-        pool, run, steps=arguments.steps, device=arguments.device, seconds=arguments.seconds, batch=arguments.batch
-    )
+        pool, run, steps=arguments.steps, device=arguments.device, seconds=arguments.seconds, batch=arguments.batch,
+        start=Path(arguments.start) if arguments.start else None,
+    )  # fmt: skip
     if arguments.watch:
         areas = watch(network, Pool(read_pairs(Path(arguments.watch), arguments.device)))
         _tell(areas, run)
@@ -411,6 +412,7 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument("--device", default="cpu")
     second.add_argument("--seconds", type=float, default=float("inf"))
     second.add_argument("--cached", action="store_true", help="POOL is a folder that the command cache made")
+    second.add_argument("--start", help="a network to go on from")
     second.add_argument("--watch", help="a pool of held-out pairs to measure on at the end")
     second.set_defaults(call=_train)
     both = commands.add_parser("together", help="draw and train with the pool in memory")
