@@ -31,7 +31,7 @@ BEST_OF = Workflow(
         Group("1  Any generator", (400, 260, 980, 480), "#8A8"),
         Group("2  The best of its pictures", (1390, 260, 710, 860), "#b58b2a"),
     ],
-    {("all", 0): "drawn 1", ("all", 1): "drawn 2", ("all", 2): "drawn 3", "save": "picked of eight"},
+    {("all", 0): "drawn 1", ("all", 1): "drawn 2", ("all", 2): "drawn 3", "save": "picked of eight (demo)"},
 )  # fmt: skip
 
 REPAIR = Workflow(
