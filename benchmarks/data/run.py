@@ -186,7 +186,7 @@ def flags(truth: list[dict[str, Any]], rows: dict[str, dict[str, Any]]) -> list[
 
 
 def gestures(truth: list[dict[str, Any]], rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Flags by gesture: planted and caught, falsely flagged, and how the hands were found."""
+    """By gesture: each reason's precision and recall, and how the hands were found."""
     of = {row["name"]: row for row in truth}
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for key, row in rows.items():
@@ -194,7 +194,7 @@ def gestures(truth: list[dict[str, Any]], rows: dict[str, dict[str, Any]]) -> li
             continue
         counts, planted = table[of[key]["label"]], of[key]["planted"]
         counts["pictures"] += 1
-        for reason in ("gesture", "side"):
+        for reason in DOUBTFUL:
             flagged = reason in row["reasons"]
             counts[f"{reason} planted"] += planted == reason
             counts[f"{reason} caught"] += planted == reason and flagged
@@ -202,14 +202,19 @@ def gestures(truth: list[dict[str, Any]], rows: dict[str, dict[str, Any]]) -> li
         for how in row["found"]:
             counts[how] += 1
         counts["nothing found"] += not row["found"] and planted != "hand_not_found"
-    lines = ["| gesture | pictures | gesture: precision | recall | side: precision | recall | in picture | in box | "
-             "by landmarks | hand there, none found |", "| --- |" + " --- |" * 9]  # fmt: skip
+    lines = ["Precision, then recall.", "", "| gesture | pictures | " + " | ".join(f"`{r}`" for r in DOUBTFUL) + " |",
+             "| --- | --- |" + " --- |" * len(DOUBTFUL)]  # fmt: skip
     for label, counts in sorted(table.items()):
-        cells = [str(counts["pictures"])]
-        for reason in ("gesture", "side"):
-            caught = counts[f"{reason} caught"]
-            cells += [share(caught, counts[f"{reason} flagged"]), share(caught, counts[f"{reason} planted"])]
-        cells += [str(counts[how]) for how in ("picture", "box", "landmarks", "nothing found")]
+        cells = [label, str(counts["pictures"])]
+        for reason in DOUBTFUL:
+            caught, flagged, planted = (counts[f"{reason} {word}"] for word in ("caught", "flagged", "planted"))
+            cells.append(f"{share(caught, flagged)}, {share(caught, planted)}" if flagged or planted else "-")
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "How hands were found.", "",
+              "| gesture | in the picture | in a box | by landmarks | pictures with a hand, none found |",
+              "| --- |" + " --- |" * 4]  # fmt: skip
+    for label, counts in sorted(table.items()):
+        cells = [str(counts[how]) for how in ("picture", "box", "landmarks", "nothing found")]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines
 

@@ -3,7 +3,8 @@
     python benchmarks/data/synthetic.py OUT [--device cuda] [--sizes 256,512,1024] [--batch 16] [--seconds 1.5]
 
 Every picture comes with what training needs: inputs of the adapter at a raster of 128, and masks. Writes
-OUT/synthetic.json and OUT/synthetic.md, also how much a picture depends on those that are drawn with it.
+OUT/synthetic.json and OUT/synthetic.md, also how much a picture depends on those that are drawn with it; what was
+measured into the same OUT before stays.
 """
 
 from __future__ import annotations
@@ -55,16 +56,17 @@ def make(source: Synthetic[Any], numbers: list[int]) -> dict[str, torch.Tensor]:
 
 
 def rate(source: Synthetic[Any], batch: int, seconds: float, device: torch.device) -> float:
-    """Pictures a second."""
+    """Pictures a second; on the CPU of processor time, which other work on the machine does not count into."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     for step in range(WARM_UP if device.type == "cuda" else 1):
         make(source, list(range(step * batch, (step + 1) * batch)))
     settle(device)
-    started, count = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
+    started, count = clock(), 0
+    while clock() - started < seconds:
         make(source, list(range(100 + count, 100 + count + batch)))
         settle(device)
         count += batch
-    return count / (time.perf_counter() - started)
+    return count / (clock() - started)
 
 
 def differences(size: int, device: torch.device) -> dict[str, float]:
@@ -77,11 +79,12 @@ def differences(size: int, device: torch.device) -> dict[str, float]:
 
 
 def report(found: dict[str, Any]) -> str:
-    sizes = found["sizes"]
+    sizes = sorted(int(size) for size in found["rates"])
+    of = " of processor time" if found["device"] == "CPU" else ""
     lines = ["# Synthetic pictures, measured", "", f"{found['device']}, torch {found['torch']}, {found['threads']} "
-             f"thread(s); batches of {found['batch']}. Pictures a second, each with the adapter's inputs (raster "
-             f"{RASTER}) and masks, all drawn on the device; an option's own line has it in every picture, `full` by "
-             "its probabilities. By `python benchmarks/data/synthetic.py`.", ""]  # fmt: skip
+             f"thread(s); batches of {found['batch']}. Pictures a second{of}, each with the adapter's inputs "
+             f"(raster {RASTER}) and masks, all drawn on the device; an option's own line has it in every picture, "
+             "`full` by its probabilities. By `python benchmarks/data/synthetic.py`.", ""]  # fmt: skip
     lines += ["| | " + " | ".join(f"{size} x {size}" for size in sizes) + " |", "| --- |" + " --- |" * len(sizes)]
     for name in cases():
         cells = [found["rates"][str(size)].get(name) for size in sizes]
@@ -109,9 +112,14 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     found: dict[str, Any] = {
         "device": name, "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": arguments.batch,
-        "sizes": sizes, "rates": {}, "differences": differences(sizes[0], device),
+        "rates": {}, "differences": differences(min(sizes), device),
     }  # fmt: skip
     arguments.out.mkdir(parents=True, exist_ok=True)
+    before = arguments.out / "synthetic.json"
+    if before.is_file():
+        earlier = json.loads(before.read_text(encoding="utf-8"))
+        if all(earlier[key] == found[key] for key in ("device", "torch", "threads", "batch")):
+            found["rates"] = earlier["rates"]
     for size in sizes:
         rates = found["rates"].setdefault(str(size), {})
         for case, options in cases().items():
