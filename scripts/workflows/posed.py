@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from handrawer.hand.anatomy import ANGLE_NAMES
@@ -15,10 +16,15 @@ from .files import Group, Node, Workflow, note
 from .parts import DEMONSTRATION, apply, base, decode, encode, preview, render, sampler, save
 
 # A pose that no list has: the ring finger pulled down, the others stretched.
-RING_DOWN = {"ring_mcp_flexion": 62, "ring_pip_flexion": 70, "ring_dip_flexion": 40, "little_mcp_abduction": 14}
+RING_DOWN: dict[str, float] = {
+    "ring_mcp_flexion": 62,
+    "ring_pip_flexion": 70,
+    "ring_dip_flexion": 40,
+    "little_mcp_abduction": 14,
+}
 
 
-def changed(name: str, degrees: dict[str, float]) -> LibraryPose:
+def changed(name: str, degrees: Mapping[str, float]) -> LibraryPose:
     """A pose of the library with some of its angles set anew, in degrees."""
     pose = library()[name]
     angles = pose.angles.clone()

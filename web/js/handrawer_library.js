@@ -60,7 +60,7 @@ class Library {
     this.element = make("div", { className: "handrawer-library" }, this.picture, make("div", {}, ...Object.values(this.buttons)));
     this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
     const widget = this.node.addDOMWidget("picture", "handrawer_pose", this.element, {
-      serialize: false, hideOnZoom: false, getMinHeight: () => CELL + 8, getMaxHeight: () => CELL + 8,
+      serialize: false, hideOnZoom: false, getMinHeight: () => CELL + 24, getMaxHeight: () => CELL + 24, // with its margins
     });
     widget.serialize = false; // no value of its own in the saved workflow, where an input may come to stand one day
   }
