@@ -368,7 +368,7 @@ def save(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -
     """Written by hand, because safetensors' own writer does not promise an order of the metadata."""
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     parts, offset = [], 0
-    names = {"float32": "F32", "int16": "I16", "int32": "I32", "int64": "I64"}
+    names = {"float16": "F16", "float32": "F32", "uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64"}
     for key in sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k)):
         raw = np.ascontiguousarray(tensors[key]).tobytes()
         header[key] = {

