@@ -19,6 +19,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -141,8 +142,6 @@ def decoded(latents: Tensor, pipe: MiniPipeline) -> Tensor:
 
 def _pictures(arguments: argparse.Namespace) -> None:
     """The pictures as files, for machines on which decoding takes long."""
-    from pathlib import Path
-
     from safetensors.torch import load_file
 
     from ..render.pictures import to_pil
@@ -157,8 +156,6 @@ def _pictures(arguments: argparse.Namespace) -> None:
 
 def read_pictures(folder: str, count: int) -> Tensor:
     """[count, 256, 256, 3] of ``best_of pictures``."""
-    from pathlib import Path
-
     from ..render.pictures import load_picture
 
     return torch.cat([load_picture(Path(folder) / f"{number:05d}.jpg") for number in range(count)])
@@ -214,8 +211,6 @@ def picked_against_random(quality: Tensor, truth: Tensor, seed: int = 0) -> tupl
 
 def _score(arguments: argparse.Namespace) -> None:
     """Write OUT, a few lines of Markdown."""
-    from pathlib import Path
-
     from safetensors import safe_open
 
     from .judge import judge_model
@@ -224,7 +219,8 @@ def _score(arguments: argparse.Namespace) -> None:
     with safe_open(arguments.latents, framework="pt") as file:
         told, latents = file.metadata(), file.get_tensor("latents")
     each, prompts = int(told["each"]), json.loads(told["prompts"])
-    quality = qualities(judge_model(), load_measured(arguments.measured)["mini"])
+    measured = load_measured(arguments.measured)["mini"]
+    quality = qualities(judge_model(), measured)
     captions = wanted_scenes(len(prompts)).captions()[: len(quality) // each]  # measuring may have been stopped early
     count = len(captions) * each
     some = arguments.pictures
@@ -234,13 +230,36 @@ def _score(arguments: argparse.Namespace) -> None:
     truth = [true_quality(p, known[n // each], captions[n // each].side, detector) for n, p in enumerate(pictures)]
     by_prompt = quality[:count].reshape(-1, each), torch.tensor(truth).reshape(-1, each)
     picked, random, gain, low, high = picked_against_random(*by_prompt)
+    found = measured.found[:count].reshape(-1, each)
+    share, found_share = found.double() / found.sum(dim=1, keepdim=True).clamp_min(1), float(found.double().mean())
+    of_found = float((share * by_prompt[1]).sum(dim=1).mean())
     lines = [
         "# Best of eight without HanDrawer", "",
         f"{len(captions)} prompts, {each} pictures of each, {told['steps']} steps, text alone; the judge is not told "
         f"what was wanted. True quality: PCK@0.1 after the best similarity, found by {arguments.backend}.", "",
+        f"A hand is found in {found_share:.0%} of the pictures; a random pick of those gives {of_found:.3f}.", "",
         f"Picked {picked:.3f}, random pick {random:.3f}, difference {gain:+.3f} (95 % {low:+.3f} to {high:+.3f}).",
     ]  # fmt: skip
+    if arguments.answers:
+        lines += ["", *_of_pairs(quality[:count].reshape(-1, each), Path(arguments.answers))]
     Path(arguments.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _of_pairs(quality: Tensor, file: Path) -> list[str]:
+    """What was answered of pairs: the picked one beside one of the other seven."""
+    from .judge_blind import count_answers, pairs_of
+
+    told = json.loads(file.read_text(encoding="utf-8"))
+    wins = torch.tensor(count_answers(told["answers"], pairs_of(quality[: len(told["answers"])]))).double()
+    generator = torch.Generator().manual_seed(0)
+    means = wins[torch.randint(len(wins), (10_000, len(wins)), generator=generator)].mean(dim=1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    better, worse, equal = (int((wins == value).sum()) for value in (1, -1, 0))
+    return [
+        f"Blind: of {len(wins)} pairs, the picked picture beside one of the other seven by chance, the picked one was "
+        f"called better made in {better}, the other in {worse}, neither in {equal}; better less worse "
+        f"{float(wins.mean()):+.2f} of all (95 % {low:+.2f} to {high:+.2f}). Answered by {told['answered by']}."
+    ]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -267,6 +286,7 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument("measured")
     score.add_argument("out", help="a file of Markdown")
     score.add_argument("--backend", default="mediapipe", choices=("mediapipe", "torch"), help="of the true quality")
+    score.add_argument("--answers", help="a file of answers to the pairs of judge_blind")
     score.add_argument("--pictures", help="a folder of the pictures; otherwise they are decoded again")
     score.set_defaults(run=_score)
     pictures = commands.add_parser("pictures", help="write the pictures into a folder")

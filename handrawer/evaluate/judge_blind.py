@@ -152,7 +152,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.folder)
     folder.mkdir(parents=True, exist_ok=True)
     some = arguments.pictures
-    pictures = read_pictures(some, len(latents))[numbers] if some else decoded(latents[numbers], load_mini())
+    pictures = read_pictures(some, quality.numel())[numbers] if some else decoded(latents[numbers], load_mini())
     write_sheets(list(pictures), folder, labels=["{} left", "{} right"])
 
 
