@@ -18,7 +18,7 @@ STEPS = 15  # places of a moving hand that are averaged
 STOPS = (-1.3, 0.9)  # exposure
 GAINS = 0.13  # standard deviation of the logarithm of red's and blue's gain
 VIGNETTE = (0.15, 0.6)  # light lost in the corners
-SHOT, READ = (0.0004, 0.006), (0.002, 0.02)  # noise: variance by light, and standard deviation in the dark
+SHOT, READ = (0.0002, 0.003), (0.002, 0.014)  # noise: variance by light, and standard deviation in the dark
 QUALITY = (25.0, 92.0)
 GAMMA = 2.2
 # The quantisation tables that JPEG's standard gives as examples (ITU-T T.81, annex K.1), which libjpeg scales.
