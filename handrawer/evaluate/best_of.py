@@ -241,11 +241,11 @@ def _score(arguments: argparse.Namespace) -> None:
         f"Picked {picked:.3f}, random pick {random:.3f}, difference {gain:+.3f} (95 % {low:+.3f} to {high:+.3f}).",
     ]  # fmt: skip
     if arguments.answers:
-        lines += ["", *_of_pairs(quality[:count].reshape(-1, each), Path(arguments.answers))]
+        lines += ["", *answers_against_chance(quality[:count].reshape(-1, each), Path(arguments.answers))]
     Path(arguments.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _of_pairs(quality: Tensor, file: Path) -> list[str]:
+def answers_against_chance(quality: Tensor, file: Path) -> list[str]:
     """What was answered of pairs: the picked one beside one of the other seven."""
     from .judge_blind import count_answers, pairs_of
 

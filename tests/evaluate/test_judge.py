@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from handrawer.evaluate.best_of import aligned_pck, picked_against_random, templates
+from handrawer.evaluate.best_of import aligned_pck, answers_against_chance, picked_against_random, templates
 from handrawer.evaluate.judge import (
     REASONS,
     Judgement,
@@ -16,7 +16,7 @@ from handrawer.evaluate.judge import (
     judge_pictures,
     reasons_of,
 )  # fmt: skip
-from handrawer.evaluate.judge_blind import read_labels
+from handrawer.evaluate.judge_blind import pairs_of, read_labels
 from handrawer.evaluate.judge_fit import KINDS, Measured, auc, fit, load_measured, qualities, save_measured
 from handrawer.evaluate.judge_report import report
 from handrawer.evaluate.judge_signals import BONES, bone_ratios
@@ -198,3 +198,13 @@ def test_the_report_tells_kinds_labels_and_what_was_left_out(tmp_path):
     assert cells[2] == "30 + 120" and 0.8 < float(cells[3].split()[0]) <= 1
     assert float(cells[3].split()[0]) > float(cells[5].split()[0]), "the network helps"
     assert "| all | 20 + 20 | 1.000 (1.000 to 1.000) |" in text and "| missing |" in text.split("Leave one kind out")[1]
+
+
+def test_answers_to_pairs_are_counted_for_the_picked_one(tmp_path):
+    quality = torch.rand(12, 8, generator=torch.Generator().manual_seed(2))
+    answers = ["left" if left else "right" for _, _, left in pairs_of(quality)]
+    answers[0] = "equal"
+    answers[1] = "left" if answers[1] == "right" else "right"
+    (tmp_path / "a.json").write_text(json.dumps({"answered by": "a test", "answers": answers}), encoding="utf-8")
+    (text,) = answers_against_chance(quality, tmp_path / "a.json")
+    assert "of 12 pairs" in text and "better made in 10, the other in 1, neither in 1" in text and "+0.75" in text
