@@ -274,7 +274,8 @@ class AdapterTrainer:
         mean = torch.stack([torch.stack([t[name] for t in totals]).mean() for name in names])
         shared = self.processes.mean(mean.detach().clone())
         if not bool(torch.isfinite(shared).all()):
-            own = [batch for batch, t in zip(batches, totals, strict=True) if not _finite(t)]
+            finite = [all(bool(torch.isfinite(loss)) for loss in t.values()) for t in totals]
+            own = [batch for batch, fine in zip(batches, finite, strict=True) if not fine]
             self._give_up("loss", own)
         norms = self.learner.update(self.step, self.step / config.steps)
         if not all(math.isfinite(norm) for norm in norms.values()) and config.precision != "fp16":
@@ -488,10 +489,6 @@ def _hand_model(name: str) -> HandModel:
     if model is None:
         raise ValueError(f"'adapter.hand_model' is '{name}', which is not loaded: use \"open\", or load_mano first.")
     return model
-
-
-def _finite(losses: dict[str, Tensor]) -> bool:
-    return all(bool(torch.isfinite(loss)) for loss in losses.values())
 
 
 def _plain(values: Any) -> Any:
