@@ -19,8 +19,9 @@ from ..render.pictures import sheet, to_pil
 from .crowds import Crowd, crowd
 from .detection import MOST, Detector, Found, raw_mediapipe
 
-# Which pictures are shown: kind and number, chosen for being of all kinds, not for what is found in them.
-SHOWN = (("two hands", 0), ("small hands", 0), ("turned", 0), ("fists", 0))
+# Which pictures are shown: kind and number, the first of each kind, whatever is found in them; of crossed hands the
+# one in which part of a hand used to be taken for a hand of its own.
+SHOWN = (("two hands", 0), ("small hands", 0), ("turned", 0), ("fists", 0), ("crossed", 2), ("ten hands", 0))
 COLUMNS, CELL = 4, 300
 QUALITIES = (85, 75, 65, 55, 45)
 MOST_BYTES = 150_000
