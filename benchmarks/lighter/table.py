@@ -19,10 +19,8 @@ ROWS = (  # name, what it is, UNet evaluations a picture, whether it is the stud
 
 def few_rows(scores: Scores) -> list[list[str]]:
     """What, file, UNet evaluations, how far the latents lie from the teacher's, PCK@0.1, found."""
-    note, rows = scores.results.get("distillation"), []
-    if not note:
-        return rows
-    size = f"{note['bytes'] / 2**20:.2f} MiB more"
+    note, rows = scores.results.get("distillation", {}), []
+    size = f"{note['bytes'] / 2**20:.2f} MiB more" if note else "-"
     for name, title, cost, student in ROWS:
         pck, found = (scores.interval(name, measure) for measure in ("pck", "found"))
         if pck is not None:
@@ -34,7 +32,9 @@ def few_rows(scores: Scores) -> list[list[str]]:
 
 def said(scores: Scores) -> str:
     """How the student was made."""
-    note = scores.results["distillation"]
+    note = scores.results.get("distillation")
+    if not note:
+        return "No student has been measured yet."
     return (
         f"The student: {note['steps']:,} steps of {note['batch']} pictures in {note['seconds']:.0f} s, "
         f"{note['parameters'] / 1e6:.2f} M numbers of low rank; its loss fell from {note['curve'][0]:.4f} to "
