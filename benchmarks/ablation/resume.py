@@ -64,8 +64,10 @@ def take_over(shop: Workshop) -> None:
 def _load(shop: Workshop) -> None:
     from safetensors.torch import load_file
 
-    with np.load(shop.out / "detections.npz") as file:
-        shop.judge.found |= {name: file[name] for name in file.files}
+    found = shop.out / "detections.npz"
+    if found.exists():  # not in a call that ended before its first pictures
+        with np.load(found) as file:
+            shop.judge.found |= {name: file[name] for name in file.files}
     for name in ("latents.safetensors", "more_latents.safetensors"):
         if (shop.out / name).exists():
             shop.kept |= load_file(shop.out / name)
