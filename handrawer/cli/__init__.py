@@ -73,6 +73,12 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="of the hand detector, 0 to 1; lower finds more hands and more mistakes (default: %(default)s)",
     )
+    parser.add_argument(
+        "--thoroughness",
+        choices=("fast", "balanced", "thorough"),  # estimate.find.THOROUGHNESS, which would import torch
+        default="balanced",
+        help="thorough finds more hands, small and covered ones too, and takes seconds (default: %(default)s)",
+    )
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:

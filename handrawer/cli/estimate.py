@@ -29,4 +29,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-NO_HAND_ADVICE = "A lower --min-confidence or a closer crop of the hand may help."
+NO_HAND_ADVICE = "--thoroughness thorough, a lower --min-confidence or a closer crop of the hand may help."

@@ -20,7 +20,7 @@ def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
 
     Args:
         picture: [1, H, W, 3] float in [0, 1].
-        arguments: with `max_hands` and `min_confidence`.
+        arguments: with `max_hands`, `min_confidence` and `thoroughness`.
     """
     from ..estimate import estimate_hands
 
@@ -30,6 +30,7 @@ def find_hands(picture: Tensor, arguments: argparse.Namespace) -> Hands:
                 picture,
                 max_hands=arguments.max_hands,
                 min_confidence=arguments.min_confidence,
+                thoroughness=arguments.thoroughness,
                 progress=progress,
             )
         except FileNotFoundError as error:  # the landmark networks

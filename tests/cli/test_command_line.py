@@ -24,6 +24,7 @@ def test_version(capsys):
         (["demo", "--strength", "3"], "'3' is not a number from 0 to 2"),
         (["demo", "--min-confidence", "nan"], "'nan' is not a number from 0 to 1"),
         (["estimate"], "required"),
+        (["estimate", "x.png", "--thoroughness", "much"], "choose from"),
         (["train"], "required"),
     ],
 )

@@ -6,6 +6,7 @@ from handrawer.cli import main
 from handrawer.cli.demo import shipped_picture
 from handrawer.cli.estimate import MAPS
 from handrawer.cli.files import read_picture
+from handrawer.estimate.landmarks import THOROUGHNESS, LandmarkDetector
 from handrawer.hand.hands import Hands
 
 
@@ -49,3 +50,18 @@ def test_results_of_an_earlier_run_stay(tmp_path, capsys):
         assert f"Written to {tmp_path / name}:" in capsys.readouterr().out
         (tmp_path / name / "hands.json").write_text("mine")
     assert (tmp_path / "out" / "hands.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("level", THOROUGHNESS)
+def test_every_level_is_a_choice_and_reaches_the_detector(tmp_path, monkeypatch, level):
+    asked = []
+
+    class Detector(LandmarkDetector):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            asked.append(self.thoroughness)
+
+    monkeypatch.setattr("handrawer.estimate.estimate.LandmarkDetector", Detector)
+    Image.new("RGB", (64, 48)).save(tmp_path / "empty.png")
+    given = ["estimate", str(tmp_path / "empty.png"), "--out", str(tmp_path / "out"), "--thoroughness", level]
+    assert main(given) == 0 and asked == [level]
