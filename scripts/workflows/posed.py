@@ -126,7 +126,7 @@ POSE_TO_DEPTH = Workflow(
         Group("3  Picture", (1420, 1150, 720, 500), "#b58b2a"),
     ],
     {"normals": "posed on the node", "depth": "depth for a ControlNet"},
-    inset="upper left",
+    inset="lower left",
     runs=False,
 )  # fmt: skip
 
