@@ -93,7 +93,7 @@ def test_a_pose_goes_out_as_a_file_and_comes_in_again(run, nodes, folders):
     kept = files.keep_pose({"text": "\ufeff" + text})
     assert kept == "scout (mine)" and files.export_pose(kept) == (name, text)
     assert (folders / "user" / "handrawer_poses" / "scout.json").read_text(encoding="utf-8") == text
-    with pytest.raises(ValueError, match="^This is no pose: it is not JSON"):
+    with pytest.raises(ValueError, match=r"^This is no pose: it is not JSON"):
         files.keep_pose({"text": "no"})
     with pytest.raises(ValueError, match="no name of a pose"):
         files.keep_pose({"text": text.replace('"scout"', '"../../scout"')})
@@ -114,9 +114,9 @@ def test_a_hand_of_the_poser_is_kept(nodes, folders):
     angles = nodes("library").choose(name, "")[1].angles
     assert torch.allclose(angles, torch.tensor(state.hands[0].angles), atol=2e-3)
     for wrong in ({"hand": 1, "name": "x"}, {"hand": "0", "name": "x"}):
-        with pytest.raises(ValueError, match="^There is no hand"):
+        with pytest.raises(ValueError, match=r"^There is no hand"):
             files.keep_pose({"state": poser.dump_state(state), **wrong})
-    with pytest.raises(ValueError, match="^There is no hand 0 in the poser"):
+    with pytest.raises(ValueError, match=r"^There is no hand 0 in the poser"):
         files.keep_pose({"state": "", "name": "x"})
     with pytest.raises(ValueError, match="no name of a pose"):
         files.keep_pose({"state": poser.dump_state(state), "hand": 0, "name": " "})
