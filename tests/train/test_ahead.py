@@ -194,10 +194,11 @@ def test_what_was_described_beforehand_gives_the_same_maps(tmp_path, mini_base):
     inputs = hand_inputs(Hands((Frame(64, 64, (left, right)), Frame(64, 64, (right,)))), trainer.model, 32)
     text, blind = torch.randn(2, 77, mini_base.description.context_width), torch.tensor([False, True, False])
     adapter = trainer.adapter
-    given = {"drop_hand": torch.tensor([False, False, True]), "box_only": blind}
-    plain = adapter.residuals(adapter.encode(inputs), 8, 8, text, **given)
+    drop = torch.tensor([False, False, True])
+    plain = adapter.residuals(adapter.encode(inputs), 8, 8, text, drop_hand=drop, box_only=blind)
     known = adapter.describe(inputs, 8, 8, blind)
-    again = adapter.residuals(adapter.encode(inputs, trainer.matrices), 8, 8, text, **given, described=known)
+    tokens = adapter.encode(inputs, trainer.matrices)
+    again = adapter.residuals(tokens, 8, 8, text, drop_hand=drop, box_only=blind, described=known)
     assert all(torch.equal(plain[block], again[block]) for block in plain)
     assert max(float(residual.detach().abs().max()) for residual in plain.values()) > 1e-3
     batch = trainer.batch()
