@@ -119,7 +119,9 @@ def test_the_same_workflow_queued_twice_gives_the_same_picture(host: Server):
 
 
 def test_the_example_picture_s_hand_is_found_and_drawn(host: Server):
-    outputs = host.succeed(photo_to_picture(seed=5))
+    workflow = photo_to_picture(seed=5)
+    workflow["2"]["inputs"]["min_confidence"] = 0.47  # an estimate that no other test has left in the host's memory
+    outputs = host.succeed(workflow)
     depth = picture_of(host, outputs, "5")
     assert depth.shape == (256, 256, 3) and 0.05 < (depth > 0).mean() < 0.9
     overlay = picture_of(host, outputs, "2")
