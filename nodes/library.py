@@ -8,7 +8,18 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..handrawer.hand.hands import SIDES, Hands
-from ..handrawer.hand.library import LibraryPose, dump_pose, frame_from_pose, library, parse_pose, pose_of_hand, search
+from ..handrawer.hand.library import (
+    LibraryPose,
+    describe_pose,
+    dump_pose,
+    frame_from_pose,
+    library,
+    parse_pose,
+    plain,
+    pose_of_hand,
+    search,
+    split_words,
+)  # fmt: skip
 from . import notes, placing, types
 from .outputs import MAX_SIDE, SOURCES, hands_output, note_output
 
@@ -147,7 +158,7 @@ class HanDrawerSavePose(io.ComfyNode):
             raise ValueError("hands: there is no hand in the first picture to keep the pose of; connect one.")
         chosen = placing.choose(Hands((frame,)), hand).frames[0].hands[0]
         with torch.inference_mode(False), torch.no_grad(), placing.named("name"):
-            pose = pose_of_hand(chosen, name.strip(), tags=tags.replace(",", " ").split())
+            pose = pose_of_hand(chosen, name.strip(), tags=split_words(tags))
         path = write_pose(pose)
         shown = picture_of(parse_pose(path.read_text(encoding="utf-8")), chosen.side)
         return io.NodeOutput(path.stem + MINE, path.read_text(encoding="utf-8"), ui=ui.PreviewImage(shown, cls=cls))
@@ -219,16 +230,15 @@ def picture_of(pose: LibraryPose, side: str, pixels: int = _PREVIEW_SIDE) -> tor
 
 
 def listed() -> list[dict]:
-    """The library as the page reads it: name, title, tags, and its place on the sheet of pictures; own ones at last."""
-    found = [
-        {"name": name, "title": pose.title, "tags": list(pose.tags), "place": place}
-        for place, (name, pose) in enumerate(library().items())
-    ]
+    """The library as the page reads it: what ``describe_pose`` says, and its place on the sheet of pictures; own ones
+    at last, without a place."""
+    found = [{**describe_pose(pose), "place": place} for place, pose in enumerate(library().values())]
     for name, path in own_poses().items():
         try:
             pose = parse_pose(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:  # the others shall be listed all the same
             notes.logger.warning("HanDrawer: %s is no pose: %s", path, error)
             continue
-        found.append({"name": name, "title": pose.title, "tags": list(pose.tags), "place": None})
+        described = describe_pose(pose)
+        found.append({**described, "name": name, "place": None, "words": f"{described['words']} {plain(name)}"})
     return found

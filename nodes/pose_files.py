@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..handrawer.hand.library import LibraryPose, dump_pose, parse_pose, pose_of_hand
+from ..handrawer.hand.library import LibraryPose, dump_pose, parse_pose, pose_of_hand, split_words
 from ..handrawer.hand.poser import parse_state, state_to_frame
 from .library import MINE, choose, picture_of, write_pose
 
@@ -50,7 +50,7 @@ def _of_state(state: str, number: Any, name: Any, tags: Any) -> LibraryPose:
         raise ValueError(f"There is no hand {number!r} in the poser to keep the pose of; it has {len(hands)}.")
     with torch.inference_mode(False), torch.no_grad():
         frame = state_to_frame(posed, posed.width, posed.height)
-        return pose_of_hand(frame.hands[number], str(name or "").strip(), tags=str(tags).replace(",", " ").split())
+        return pose_of_hand(frame.hands[number], str(name or "").strip(), tags=split_words(str(tags)))
 
 
 def pose_picture(name: str) -> bytes:

@@ -6,6 +6,10 @@ The poses that ship are the gestures of ``gestures.py`` and those of ``library.j
      "turn": {"yaw": 0, "pitch": 0, "roll": 0}, "angles": {"thumb": [..5], "index": [..4], ...}}
 
 with all numbers in degrees: the angles of ``anatomy.ANGLE_NAMES`` finger by finger, and the turn of a right hand.
+
+What the poses that ship are called in Japanese and Chinese is in ``library_words.json``: for each language its
+``tags``, and for each of its ``poses`` a title and further words to find it by. A pose's name, which workflows save,
+is the same in all languages.
 """
 
 from __future__ import annotations
@@ -14,8 +18,9 @@ import functools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +35,21 @@ from .model import load_open_hand
 from .skinning import axis_angle_to_matrix
 
 LIBRARY_FILE = Path(__file__).with_name("library.json")
+WORDS_FILE = Path(__file__).with_name("library_words.json")
 FORMAT, VERSION = "handrawer pose", 1
 _NAME = re.compile(r"[^\W_][\w-]{0,63}")
+_TO_HIRAGANA = {code: code - 0x60 for code in range(ord("\u30a1"), ord("\u30f6") + 1)}  # from katakana
 _SLACK = math.radians(0.6)  # files hold rounded degrees
+
+
+@dataclass(frozen=True)
+class PoseWords:
+    """What a pose is called in another language than English."""
+
+    title: str
+    tags: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """Further words that a search finds it by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +64,8 @@ class LibraryPose:
     tags: tuple[str, ...] = ()
     turn: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Yaw, pitch and roll in degrees that show a right hand's pose best; a left hand is shown as its mirror image."""
+    others: Mapping[str, PoseWords] = field(default_factory=dict)
+    """The same in other languages ("ja", "zh"), of the poses that ship."""
 
     def __post_init__(self):
         if not _NAME.fullmatch(self.name):
@@ -60,8 +79,14 @@ class LibraryPose:
         object.__setattr__(self, "angles", clamp_angles(self.angles.float()))
 
     def words(self) -> str:
-        """All that a search looks through, in small letters."""
-        return " ".join((self.name.replace("_", " "), self.name, self.title, *self.tags)).lower()
+        """All that a search looks through, in all languages, as ``plain`` writes it."""
+        others = (text for other in self.others.values() for text in (other.title, *other.tags, *other.also))
+        return plain(" ".join((self.name.replace("_", " "), self.name, self.title, *self.tags, *others)))
+
+
+def plain(text: str) -> str:
+    """Text as a search compares it: small letters, no full or half width (NFKC), hiragana for katakana."""
+    return unicodedata.normalize("NFKC", text).lower().translate(_TO_HIRAGANA)
 
 
 @functools.lru_cache(maxsize=1)
@@ -73,7 +98,8 @@ def library() -> Mapping[str, LibraryPose]:
         gesture = GESTURES.get(name)
         angles = gesture.angles if gesture else _angles(entry["angles"])
         title = gesture.title if gesture else entry["title"]
-        poses[name] = LibraryPose(name, title, angles, tuple(entry["tags"]), _turn(entry["turn"]))
+        tags = tuple(entry["tags"])
+        poses[name] = LibraryPose(name, title, angles, tags, _turn(entry["turn"]), _others(name, tags))
     missing = [name for name in GESTURES if name not in poses]
     if missing or list(poses)[: len(GESTURES)] != list(GESTURES):
         raise ValueError(f"{LIBRARY_FILE.name} does not begin with all gestures: install HanDrawer again.")
@@ -81,14 +107,32 @@ def library() -> Mapping[str, LibraryPose]:
 
 
 def search(poses: Iterable[LibraryPose], words: str) -> list[LibraryPose]:
-    """The poses of which every word is found in name, title or tags; all of them for no word."""
-    wanted = words.lower().replace(",", " ").split()
+    """The poses of which every word is found in name, title or tags, of any language; all of them for no word."""
+    wanted = split_words(plain(words))
     return [pose for pose in poses if all(word in pose.words() for word in wanted)]
+
+
+def split_words(text: str) -> list[str]:
+    """Words with spaces or commas between them, also those of Japanese and Chinese (U+3001, U+FF0C)."""
+    return re.sub("[,\u3001\uff0c]", " ", text).split()
 
 
 def all_tags(poses: Iterable[LibraryPose]) -> list[str]:
     """Every tag once, sorted."""
     return sorted({tag for pose in poses for tag in pose.tags})
+
+
+def describe_pose(pose: LibraryPose) -> dict[str, Any]:
+    """What a page shows of a pose and searches in, fit for JSON: name, title, tags; title and tags in the other
+    languages; and ``words``, all that a search looks through."""
+    others = {language: {"title": other.title, "tags": list(other.tags)} for language, other in pose.others.items()}
+    return {
+        "name": pose.name,
+        "title": pose.title,
+        "tags": list(pose.tags),
+        "others": others,
+        "words": pose.words(),
+    }
 
 
 def frame_from_pose(
@@ -179,6 +223,20 @@ def parse_pose(text: str) -> LibraryPose:
         return LibraryPose(name, title, _angles(content["angles"]), tags, _turn(content.get("turn", {})))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"This pose lacks something or has it in another form: {error}.") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _words() -> Mapping[str, Any]:
+    return json.loads(WORDS_FILE.read_text(encoding="utf-8"))
+
+
+def _others(name: str, tags: Sequence[str]) -> dict[str, PoseWords]:
+    """What ``library_words.json`` says of a pose; two tags of one meaning become one."""
+    found = {}
+    for language, words in _words().items():
+        title, *also = words["poses"][name]
+        found[language] = PoseWords(title, tuple(dict.fromkeys(words["tags"][tag] for tag in tags)), tuple(also))
+    return found
 
 
 def _by_finger(values: Sequence[float]) -> list[list[float]]:

@@ -22,7 +22,7 @@ from .convert import refit_for
 from .gestures import GESTURES
 from .hands import SIDES, Frame, Hands, hand_from_gesture, make_hand, orientation_from_degrees
 from .joints import FINGER_NAMES, JOINT_NAMES, RIG_PARENTS
-from .library import LibraryPose
+from .library import LibraryPose, describe_pose
 from .model import OPEN_HAND, HandModel, load_open_hand
 from .skinning import matrix_to_axis_angle
 
@@ -234,13 +234,11 @@ def browser_model(model: HandModel | None = None) -> dict[str, Any]:
 
 
 def browser_poses(poses: Iterable[LibraryPose]) -> list[dict[str, Any]]:
-    """Named poses, fit for JSON: name, title, tags, angles in radians, and the orientation (a right hand's axis-angle)
-    that shows them best."""
+    """Named poses, fit for JSON: what ``library.describe_pose`` says, angles in radians, and the orientation (a right
+    hand's axis-angle) that shows them best."""
     return [
         {
-            "name": pose.name,
-            "title": pose.title,
-            "tags": list(pose.tags),
+            **describe_pose(pose),
             "angles": _rounded(pose.angles),
             "orientation": _rounded(matrix_to_axis_angle(orientation_from_degrees(*pose.turn))),
         }

@@ -7,6 +7,7 @@ import torch
 
 from handrawer.hand.anatomy import sample_angles
 from handrawer.hand.camera import Camera, project
+from handrawer.hand.library import describe_pose, library, search
 from handrawer.hand.poser import (
     PosedHandState,
     PoserState,
@@ -18,6 +19,17 @@ from handrawer.hand.poser import (
 )
 
 SIZE = 512
+SEARCHES = (
+    "",
+    "count, chinese",
+    "ピースサイン",
+    "ぴーす",
+    "持つ、グラス",
+    "比耶",
+    "数字，捏拢",
+    "ＶＵＬＣＡＮ",
+    "zebra",
+)
 
 
 def states() -> list[PosedHandState]:
@@ -91,6 +103,8 @@ def write_cases(path: Path) -> Path:
         "state": text,
         "placed": placed,
         "reachable": reachable(),
+        "poses": [describe_pose(pose) for pose in library().values()],
+        "searches": {words: [pose.name for pose in search(library().values(), words)] for words in SEARCHES},
     }
     path.write_text(json.dumps(data), encoding="utf-8")
     return path

@@ -8,6 +8,7 @@ import { HandModel, anglesBefore, anglesOfFinger, project, unproject } from "../
 import * as operations from "../../web/js/poser/operations.js";
 import { pull } from "../../web/js/poser/solve.js";
 import { History, copyHand, dumpState, parseState, placeState } from "../../web/js/poser/state.js";
+import { describe, found, tagsOf, titleOf } from "../../web/js/poser/titles.js";
 import { KEYS, LANGUAGES, table, wordsOf } from "../../web/js/poser/words.js";
 
 const cases = JSON.parse(readFileSync(process.env.HANDRAWER_POSER_CASES, "utf8"));
@@ -208,4 +209,17 @@ test("the widget speaks every language in its own script", () => {
   }
   assert.equal(wordsOf("zh-TW").curl, table("zh").curl);
   assert.equal(wordsOf("fr").curl, table("en").curl);
+});
+
+test("poses are called and found in the page's language as the library says", () => {
+  for (const [words, names] of Object.entries(cases.searches)) {
+    assert.deepEqual(found(cases.poses, words).map(({ name }) => name), names, words);
+  }
+  const named = (name) => cases.poses.find((pose) => pose.name === name);
+  const titles = ["en", "ja", "zh", wordsOf("ja-JP").language, wordsOf("zh-TW").language, wordsOf("fr").language]
+    .map((language) => titleOf(named("peace"), language));
+  assert.deepEqual(titles, ["Peace sign", "ピースサイン", "比耶", "ピースサイン", "比耶", "Peace sign"]);
+  assert.equal(describe(named("fist"), "ja"), "握りこぶし (握り、指文字)");
+  const own = { name: "mine", title: "Mine", tags: ["greeting"] };
+  assert.deepEqual([titleOf(own, "ja"), tagsOf(own, "ja"), describe({ ...own, tags: [] }, "zh")], ["Mine", ["greeting"], "Mine"]);
 });

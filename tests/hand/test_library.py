@@ -1,6 +1,7 @@
 """The pose library: what ships looks like its names in millimetres, and one's own poses come back as they were."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from handrawer.hand.anatomy import LIMITS, angles_to_rotations, sample_angles
 from handrawer.hand.gestures import GESTURES
 from handrawer.hand.hands import hand_from_gesture, make_hand, orientation_from_degrees
 from handrawer.hand.library import (
+    WORDS_FILE,
     LibraryPose,
     all_tags,
     dump_pose,
@@ -19,6 +21,7 @@ from handrawer.hand.library import (
     parse_pose,
     pose_of_hand,
     search,
+    split_words,
     turn_of,
 )  # fmt: skip
 from handrawer.hand.model import load_open_hand
@@ -148,3 +151,52 @@ def test_files_that_are_no_pose_are_refused_with_a_sentence(change, sentence):
         parse_pose(json.dumps(content))
     with pytest.raises(ValueError, match="not JSON"):
         parse_pose("{")
+
+
+KANA, HAN = re.compile("[\u3041-\u30ff]"), re.compile("[\u4e00-\u9fff]")
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_every_pose_is_called_something_in_japanese_and_chinese(language):
+    poses = library().values()
+    titles = [pose.others[language].title for pose in poses]
+    assert len(set(titles)) == len(titles), "each has a title of its own"
+    for pose in poses:
+        other = pose.others[language]
+        assert len(other.tags) > 0 and len(set(other.tags)) == len(other.tags), pose.name
+        for text in (other.title, *other.tags, *other.also):
+            assert text and text not in (pose.title, *pose.tags), (pose.name, text)
+            assert HAN.search(text) or (language == "ja" and KANA.search(text)), (pose.name, text)
+            assert language == "ja" or not KANA.search(text), (pose.name, text)
+    if language == "ja":
+        assert sum(bool(KANA.search(title)) for title in titles) > 0.7 * len(titles), "some are written in kanji alone"
+
+
+def test_the_words_of_other_languages_name_poses_that_there_are():
+    words = json.loads(WORDS_FILE.read_text(encoding="utf-8"))
+    assert list(words) == ["ja", "zh"]
+    for of_language in words.values():
+        assert list(of_language["poses"]) == list(library())
+        assert set(of_language["tags"]) == set(all_tags(library().values()))
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [("ピースサイン", {"peace"}), ("ﾋﾟｰｽ", {"peace"}), ("ぴーす", {"peace"}), ("チョキ", {"peace", "scissors"}),
+     ("持つ、グラス", {"hold_glass"}), ("比耶", {"peace"}), ("数字，捏拢", {"seven"}), ("ＶＵＬＣＡＮ", {"vulcan"}),
+     ("バルカン vulcan", {"vulcan"}), ("数字 中国 弯食指", {"nine"}), ("握手", {"handshake"}), ("存在しない", set())],
+)  # fmt: skip
+def test_search_knows_the_other_languages(words, names):
+    assert {pose.name for pose in search(library().values(), words)} == names
+
+
+def test_a_search_in_english_finds_what_it_found_before_there_were_other_languages():
+    """A saved workflow may take the first pose that its words find."""
+    for pose in library().values():
+        english = " ".join((pose.name.replace("_", " "), pose.name, pose.title, *pose.tags)).lower()
+        for part in re.findall("[!-~]+", pose.words()):
+            assert part in english or part in "()", (pose.name, part)
+
+
+def test_words_are_parted_by_the_commas_of_all_three_languages():
+    assert split_words("mine, 自分、 挨拶，手") == ["mine", "自分", "挨拶", "手"]

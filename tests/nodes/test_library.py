@@ -86,6 +86,18 @@ def test_a_file_of_another_comes_in_by_the_input_folder(run, nodes, folders):
     assert "is not in the library" in library.HanDrawerPoseLibrary.validate_inputs(pose=name)
 
 
+def test_a_pose_is_found_by_what_it_is_called_in_other_languages(run, nodes, folders):
+    library = nodes("library")
+    for words in ("ピースサイン", "比耶", "挨拶、ぴーす"):
+        assert run("HanDrawerPoseLibrary", search=words, pose=library.FIRST, side="right", **AT).result[1] == "peace"
+    made = run("HanDrawerPoseLibrary", search="", pose="fist", side="right", **AT).result[0]
+    name = run("HanDrawerSavePose", hands=made, hand=0, name="わたしの", tags="自分、挨拶，手").result[0]
+    entry = library.listed()[-1]
+    assert (entry["name"], entry["tags"], entry["others"]) == (name, ["自分", "挨拶", "手"], {})
+    assert run("HanDrawerPoseLibrary", search="自分", pose=library.FIRST, side="right", **AT).result[1] == name
+    assert library.listed()[0]["others"]["ja"]["title"] and "mine" in entry["words"], "(mine) is a part of its name"
+
+
 def test_a_pose_goes_out_as_a_file_and_comes_in_again(run, nodes, folders):
     files, library = nodes("pose_files"), nodes("library")
     name, text = files.export_pose("scout")

@@ -1,9 +1,10 @@
 // The pose library in ComfyUI's page: a picture of the chosen pose, a panel to choose one, files out and in.
 import { app } from "../../../scripts/app.js";
 
-import { CELL, addStyle, exportPose, fetchPoses, found, importPoses, openChooser, paint } from "./pose_chooser.js";
+import { CELL, addStyle, exportPose, fetchPoses, importPoses, openChooser, paint } from "./pose_chooser.js";
 import { make } from "./poser/dom.js";
 import { icon } from "./poser/icons.js";
+import { describe, found } from "./poser/titles.js";
 import { wordsOf } from "./poser/words.js";
 
 const NODE = "HanDrawerPoseLibrary";
@@ -85,7 +86,7 @@ class Library {
     if (this.poses.length) this.pose.options.values = [this.first, ...this.names];
     const entry = this.poses.find(({ name }) => name === this.shown);
     paint(this.picture, entry, this.side.value);
-    this.picture.title = entry ? `${entry.title} (${entry.tags.join(", ")})` : "";
+    this.picture.title = entry ? describe(entry, wordsOf(localeOf()).language) : "";
     this.picture.setAttribute("aria-label", this.picture.title);
     this.buttons.export.disabled = !entry;
     app.graph?.setDirtyCanvas(true, true);

@@ -3,6 +3,7 @@ import { api } from "../../../scripts/api.js";
 
 import { make } from "./poser/dom.js";
 import { icon } from "./poser/icons.js";
+import { describe, found, titleOf } from "./poser/titles.js";
 import { wordsOf } from "./poser/words.js";
 
 const SHEET = new URL("../poses.webp", import.meta.url).href;
@@ -89,15 +90,6 @@ export function importPoses() {
   });
 }
 
-/** The poses that all the words are found in: in the name, the title or the tags. */
-export function found(poses, words) {
-  const wanted = words.toLowerCase().replaceAll(",", " ").split(/\s+/).filter(Boolean);
-  return poses.filter(({ name, title, tags }) => {
-    const text = [name, name.replaceAll("_", " "), title, ...tags].join(" ").toLowerCase();
-    return wanted.every((word) => text.includes(word));
-  });
-}
-
 /** Show a pose in an element: its place on the sheet, or the host's picture of one's own. */
 export function paint(element, pose, side) {
   element.hidden = !pose;
@@ -135,8 +127,8 @@ export function openChooser({ poses, chosen, side, search, locale, choose, reloa
     cells = list.map((pose) => {
       const picture = make("div", { className: "handrawer-pose" });
       paint(picture, pose, side);
-      const cell = make("button", { type: "button", title: `${pose.title} (${pose.tags.join(", ")})`, "aria-pressed": String(pose.name === chosen) },
-        picture, make("span", { textContent: pose.place === null ? pose.name : pose.title }));
+      const cell = make("button", { type: "button", title: describe(pose, words.language), "aria-pressed": String(pose.name === chosen) },
+        picture, make("span", { textContent: pose.place === null ? pose.name : titleOf(pose, words.language) }));
       cell.addEventListener("click", () => { choose(pose.name); panel.close(); });
       return { pose, cell };
     });

@@ -4,6 +4,7 @@ import { make } from "./dom.js";
 import { face } from "./operations.js";
 import { drawHands } from "./renderer.js";
 import { copyHand, dumpState } from "./state.js";
+import { found, titleOf } from "./titles.js";
 
 const SIDE = 96; // pixels of a picture; shown smaller, for screens of high resolution
 
@@ -88,7 +89,8 @@ export class Gallery {
     this.grid.replaceChildren();
     this.cells = gestures.map((gesture) => {
       const picture = make("canvas", { width: SIDE, height: SIDE });
-      const cell = make("button", { type: "button", title: gesture.title }, picture, make("span", { textContent: gesture.title }));
+      const title = titleOf(gesture, this.poser.words.language);
+      const cell = make("button", { type: "button", title }, picture, make("span", { textContent: title }));
       cell.addEventListener("click", () => {
         this.poser.applyPose(gesture, this.poser.settings.turnToo);
         this.close();
@@ -119,13 +121,9 @@ export class Gallery {
   }
 
   filter() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const { gesture, cell } of this.cells ?? []) {
-      const text = [gesture.name, gesture.title, ...gesture.tags].join(" ").toLowerCase();
-      cell.hidden = !words.every((word) => text.includes(word));
-      shown += cell.hidden ? 0 : 1;
-    }
-    this.nothing.hidden = shown > 0 || !this.cells;
+    const cells = this.cells ?? [];
+    const shown = new Set(found(cells.map(({ gesture }) => gesture), this.search.value));
+    for (const { gesture, cell } of cells) cell.hidden = !shown.has(gesture);
+    this.nothing.hidden = shown.size > 0 || !this.cells;
   }
 }

@@ -44,7 +44,7 @@ const WORDS = {
     search: "ポーズを検索", nothing: "その名前のポーズはありません", close: "閉じる",
     import: "読み込み…", importTip: "ポーズのファイルを読み込み、自分のフォルダーに保存します",
     export: "書き出し", exportTip: "選んだポーズを小さなファイルとしてダウンロードします",
-    keep: "保存", keepTip: "この手のポーズをライブラリに保存", keepName: "ポーズの名前（英字・数字・_・-）",
+    keep: "保存", keepTip: "この手のポーズをライブラリに保存", keepName: "ポーズの名前（文字・数字・_・-）",
     kept: "{name} として保存しました", notKept: "保存できませんでした: {why}",
     hintMove: "ドラッグ: 移動・スクロール: 大きさ・右ドラッグ: 回転・点を引く: 曲げ",
     hintTurn: "ドラッグ: 回転・輪の外: 傾け・スクロール: 大きさ",
@@ -71,23 +71,25 @@ const WORDS = {
     search: "搜索姿势", nothing: "没有这个名称的姿势", close: "关闭",
     import: "导入…", importTip: "导入姿势文件，保存在自己的文件夹中",
     export: "导出", exportTip: "把所选姿势下载为小文件，便于分享",
-    keep: "保存", keepTip: "把这只手的姿势保存到姿势库", keepName: "姿势名称（字母、数字、_ 和 -）",
+    keep: "保存", keepTip: "把这只手的姿势保存到姿势库", keepName: "姿势名称（文字、数字、_ 和 -）",
     kept: "已保存为 {name}", notKept: "未能保存：{why}",
     hintMove: "拖动：移动 · 滚轮：大小 · 右键拖动：旋转 · 拉动圆点：弯曲",
     hintTurn: "拖动：旋转 · 圆环外：倾斜 · 滚轮：大小",
     hintTouch: "拖动：移动 · 双指捏合：大小 · 双指：旋转",
     hintRun: "运行一次，即可将所连接的手带到这里",
-    stage: "手部摆姿器。方向键移动手或拉动所选关节，Shift 加方向键旋转，加减号调整大小，方括号倾斜，"
+    stage: "手部姿势编辑器。方向键移动手或拉动所选关节，Shift 加方向键旋转，加减号调整大小，方括号倾斜，"
       + "Tab 键转到下一个关节和手，Delete 键删除。",
     empty: "没有手。按 + 添加", loading: "正在加载手…",
     failed: "无法加载手：{why}", unreadable: "{why} 按“重新开始”可得到新的手。",
   },
 };
 
-/** The words of a language ("ja", "zh", else English), and `say` to fill in what stands in braces. */
+/** The words of a language ("ja", "zh", else English), which one it is, and `say` to fill in what stands in braces. */
 export function wordsOf(locale) {
-  const words = WORDS[String(locale ?? "en").slice(0, 2)] ?? WORDS.en;
-  return { ...words, say: (key, values) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]) };
+  const asked = String(locale ?? "en").slice(0, 2);
+  const language = asked in WORDS ? asked : "en";
+  const words = WORDS[language];
+  return { ...words, language, say: (key, values) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]) };
 }
 
 export const LANGUAGES = Object.keys(WORDS);
