@@ -31,6 +31,28 @@ const state = (page) => page.evaluate(async () => ({
   prompt: (await app.graphToPrompt()).output,
 }));
 
+const speak = (page, language) => page.evaluate((to) => app.ui.settings.setSettingValueAsync("Comfy.Locale", to), language);
+
+/** The chooser where the page is in another language: a pose is found by what it is called there, and chosen. */
+async function inLanguage(page, language, words, shot) {
+  await speak(page, language);
+  await freshLibrary(page);
+  const button = page.locator(".handrawer-library button:not(.handrawer-pose)").first();
+  const said = { button: await button.innerText(), start: await page.evaluate(() => L.picture.title) };
+  await button.click();
+  const panel = page.locator("dialog.handrawer-chooser");
+  await panel.waitFor();
+  said.titles = await panel.locator(".handrawer-grid button").evaluateAll((cells) => cells.map((cell) => cell.innerText));
+  await page.waitForTimeout(300);
+  if (shot) await page.screenshot({ path: shot });
+  await panel.locator("input[type='search']").fill(words);
+  said.found = await panel.locator(".handrawer-grid button:visible").allInnerTexts();
+  await panel.locator(".handrawer-grid button:visible").first().click();
+  await panel.waitFor({ state: "detached" });
+  said.chosen = await state(page);
+  return said;
+}
+
 export async function library(page, { pose, name, shots }) {
   await freshLibrary(page);
   const steps = { start: await state(page) };
@@ -96,6 +118,18 @@ export async function library(page, { pose, name, shots }) {
     await L.ready;
   }, graph);
   steps.reloaded = await state(page);
+
+  try {
+    steps.ja = await inLanguage(page, "ja", "挨拶、ばるかん", shots && `${shots}/${name}_ja.png`);
+    steps.zh = await inLanguage(page, "zh", "瓦肯", shots && `${shots}/${name}_zh.png`);
+    await freshPoser(page, [560, 800]);
+    await page.locator(".hp-bar button[aria-label='姿势']").click();
+    await page.waitForSelector(".hp-grid button");
+    await page.locator(".hp-poses input[type='search']").fill("比耶");
+    steps.inPoser = await page.locator(".hp-grid button:visible").allInnerTexts();
+  } finally {
+    await speak(page, "en");
+  }
 
   await freshPoser(page, [560, 800]);
   await page.locator(".hp-bar button[aria-label='Poses']").click();

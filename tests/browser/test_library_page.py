@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from handrawer.hand.library import library
 from tests.browser.conftest import POSE, scene
 
 SCENES = ("library", "libraryNewer")
@@ -56,6 +57,21 @@ def test_what_is_chosen_is_saved_and_loaded(steps: dict):
     assert steps["mirrored"] == "scaleX(-1)"
     assert steps["saved"][:3] == ["", steps["brought"]["pose"], "left"] and len(steps["saved"]) == 11
     assert steps["reloaded"]["pose"] == steps["brought"]["pose"] and steps["reloaded"]["visible"]
+
+
+@pytest.mark.parametrize(
+    ("language", "button", "vulcan"), [("ja", "ポーズ", "バルカン式挨拶"), ("zh", "姿势", "瓦肯举手礼")]
+)
+def test_poses_are_called_in_the_pages_language(steps: dict, language: str, button: str, vulcan: str):
+    said = steps[language]
+    others = {name: pose.others[language] for name, pose in library().items()}
+    assert said["button"].strip() == button
+    assert said["titles"][: len(others)] == [other.title for other in others.values()]
+    assert said["start"].startswith(others["peace"].title) and others["peace"].tags[0] in said["start"]
+    assert said["found"] == [vulcan]
+    (entry,) = said["chosen"]["prompt"].values()
+    assert said["chosen"]["pose"] == entry["inputs"]["pose"] == "vulcan", "what is saved is the same in all languages"
+    assert steps["inPoser"] == [library()["peace"].others["zh"].title]
 
 
 def test_a_pose_of_the_poser_is_kept(steps: dict):
