@@ -9,7 +9,7 @@ depends on nothing but this file and the generator.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,20 +18,22 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from handrawer.evaluate.malformed import draw_malformed  # noqa: E402
+from handrawer.evaluate.malformed import _extra, workshop  # noqa: E402
 from handrawer.hand.gestures import gesture_angles  # noqa: E402
 from handrawer.hand.hands import hand_from_gesture  # noqa: E402
 from handrawer.hand.model import HandModel, load_open_hand  # noqa: E402
 from handrawer.hand.skinning import axis_angle_to_matrix, pose_hand  # noqa: E402
 from handrawer.mini import captions  # noqa: E402
 from handrawer.mini.picture import Skin, draw_pictures, make_skin  # noqa: E402
-from handrawer.mini.scene import GESTURE_NAMES, Scene  # noqa: E402
+from handrawer.mini.scene import GESTURE_NAMES, Scene, draw_scenes  # noqa: E402
 from handrawer.render.pictures import save_picture  # noqa: E402
 
 SIDE = 512  # pixels of the square that one hand is drawn in
 WIDTH = 768  # of the picture: two squares, overlapping by a third
 BLEND = 80  # pixels over which one square fades into the other, between the hands
-MALFORMED = 55  # the number of a scene whose hand has six fingers
+MALFORMED = (101, 55)  # seed and number of a scene with an open hand, which gets a sixth finger
+FARTHER = 2.1  # times as far away as in that scene, so that the hand is a part of the picture and not all of it
+ASIDE = (0.04, 0.05)  # shares of the picture by which the wrist is moved then, right and down
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,15 @@ def two_hands(model: HandModel, skin: Skin) -> Tensor:
 
 
 def malformed_hand() -> Tensor:
-    """[320, 320, 3] a hand of six fingers, for what finds and repairs such."""
-    (picture,) = draw_malformed(101, torch.tensor([MALFORMED]), "extra", size=320).pictures
+    """[SIDE, SIDE, 3] a hand of six fingers that leaves room around it, for what finds and repairs such."""
+    seed, number = MALFORMED
+    model = workshop()[0]
+    scene = draw_scenes(seed, torch.tensor([number]), load_open_hand())
+    place = scene.translation * torch.tensor([1.0, 1.0, FARTHER])
+    place[:, :2] += torch.tensor(ASIDE) * place[:, 2:] / scene.focal
+    scene = replace(scene, translation=place)
+    scene = replace(scene, posed=_extra(scene, 0, 1, torch.full((4,), 0.5)))  # a second index finger
+    (picture,) = draw_pictures(scene, model, make_skin(model), size=SIDE, seed=seed)
     return picture.permute(1, 2, 0)
 
 

@@ -38,10 +38,10 @@ REPAIR = Workflow(
     {
         "note": note(
             f"""## A malformed hand is found, fitted, redrawn and put back
-1. Any picture can come in, of any generator. *Score Hands* judges each hand; **good from** is the bar (1: all).
+1. Any picture can come in. *Score Hands* judges its hands: what is below **good from** is redrawn (at 1, as here, all).
 2. *Crop Hands* cuts the bad ones out; what is drawn anew is the possible hand that explains each best.
 3. HanDrawer steers the redrawing of the crop, at the model's full size.
-4. *Stitch Hands* puts it back in matching colours; every pixel outside its mask stays, bit for bit.
+4. *Stitch Hands* puts it back in matching colours; outside of *Crop Hands*' mask every pixel stays, bit for bit.
 5. {DEMONSTRATION} For your pictures use the model they were made with (and a HanDrawer file or a depth ControlNet).""",
             (400, 20), (900, 210),
         ),
@@ -55,7 +55,7 @@ REPAIR = Workflow(
             {"hands": ("score", 0), "image": ("picture", 0), "size": 256, "margin": 0.15, "numbers": "",
              "mask_shape": "hull", "mask_padding": 0.1, "mask_feather": 0.06, "mask": ("score", 3)},
         ),
-        **base((420, 1390), "a right hand, back view, light skin, blue sleeve, blue background, soft light"),
+        **base((420, 1390), "a right hand, back view, light skin, blue sleeve, blue background, cool light"),
         "vae_encode": Node("VAEEncode", (1100, 340), (260, 50), {"pixels": ("crop", 0), "vae": ("mini", 2)}),
         "noise_mask": Node(
             "SetLatentNoiseMask", (1100, 440), (260, 50), {"samples": ("vae_encode", 0), "mask": ("crop", 1)}
@@ -79,7 +79,7 @@ REPAIR = Workflow(
         Group("3  Redrawn", (1080, 1310, 620, 480), "#b58b2a"),
         Group("4  Put back", (1390, 260, 710, 1020), "#b58b2a"),
     ],
-    {"before": "before, judged", "save": "redrawn and put back (demo)"},
+    {"crop": "before, cut out", "save": "redrawn and put back (demo)"},
     inset="upper left",
 )  # fmt: skip
 del REPAIR.nodes["latent"]

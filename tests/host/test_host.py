@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.host.server import ROOT, Server
 from tests.host.workflows import (
@@ -276,6 +278,50 @@ def test_shipped_workflows_run(host: Server, file: Path):
 
 
 SHOWING = ("SaveImage", "PreviewImage", "HanDrawerSaveImage")
+
+
+def only(workflow: dict, kind: str) -> str:
+    """The number of the one node of a kind."""
+    (found,) = [name for name, entry in workflow.items() if entry["class_type"] == kind]
+    return found
+
+
+def test_the_repair_workflow_leaves_every_pixel_outside_the_padded_crop_untouched(host: Server):
+    """Bit for bit, in the floats that the host hands on and in the file that is saved; and the hand is redrawn."""
+    workflow = read_shipped(ROOT / "workflows" / "Any model - repair a malformed hand.json", host.get("/object_info"))
+    crop, stitch = only(workflow, "HanDrawerCropHands"), only(workflow, "HanDrawerStitchHands")
+    save, example = only(workflow, "HanDrawerSaveImage"), only(workflow, "HanDrawerExamplePicture")
+    settings = workflow[crop]["inputs"]
+    assert settings["image"] == [example, 0] and workflow[save]["inputs"]["images"] == [stitch, 0]
+    workflow[only(workflow, "KSampler")]["inputs"]["steps"] = 3
+    workflow["keep"] = node(
+        "TestKeepStitched", before=settings["image"], after=[stitch, 0], mask=[stitch, 1], hands=settings["hands"],
+        stitch=[crop, 3], name="repaired",
+    )  # fmt: skip
+    outputs = host.succeed(workflow)
+    kept = load_file(host.base / "output" / outputs["keep"]["file"][0])
+    before, after, mask = kept["before"][0], kept["after"][0], kept["mask"][0]
+    assert before.dtype == after.dtype == torch.float32 and before.shape == after.shape
+
+    (box,), (found,) = kept["boxes"], kept["crops"]
+    padded = (box[2:] - box[:2]).max() * (1 + 2 * settings["margin"])
+    assert torch.allclose(found[2:] - found[:2], padded.expand(2), atol=1), "the crop is the hand's box with its margin"
+    assert (found[:2] <= box[:2]).all() and (found[2:] >= box[2:]).all()
+    x0, y0, x1, y1 = found.round().int().tolist()
+    outside = torch.ones(before.shape[:2], dtype=torch.bool)
+    outside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = False
+    assert outside.float().mean() > 0.3, "there is something to leave alone"
+    for kept_still in (outside, mask == 0):
+        bits = [picture[kept_still].view(torch.int32) for picture in (before, after)]
+        assert torch.equal(*bits)
+
+    inside = mask > 0.9
+    assert inside.float().mean() > 0.05
+    assert (before - after)[inside].abs().mean() > 0.02, "the hand is another one"
+    assert (before != after).any(dim=-1)[inside].float().mean() > 0.9
+    shipped = np.asarray(Image.open(ROOT / "handrawer" / "examples" / workflow[example]["inputs"]["picture"]))
+    saved = picture_of(host, outputs, save)
+    assert np.array_equal(saved[outside.numpy()], shipped[outside.numpy()]) and not np.array_equal(saved, shipped)
 
 
 @pytest.mark.parametrize("file", LOADED, ids=named)
