@@ -31,7 +31,19 @@ const state = (page) => page.evaluate(async () => ({
   prompt: (await app.graphToPrompt()).output,
 }));
 
-const speak = (page, language) => page.evaluate((to) => app.ui.settings.setSettingValueAsync("Comfy.Locale", to), language);
+/** Put the page into another language: the host asks for its nodes' names anew, then loads its graph again. */
+const speak = (page, language) => page.evaluate(async (to) => {
+  if (app.ui.settings.getSettingValue("Comfy.Locale") === to) return;
+  const load = app.loadGraphData;
+  const loaded = new Promise((resolve) => {
+    app.loadGraphData = function (...values) {
+      app.loadGraphData = load;
+      return load.apply(this, values).finally(resolve);
+    };
+  });
+  await app.ui.settings.setSettingValueAsync("Comfy.Locale", to);
+  await loaded;
+}, language);
 
 /** The chooser where the page is in another language: a pose is found by what it is called there, and chosen. */
 async function inLanguage(page, language, words, shot) {
@@ -42,6 +54,7 @@ async function inLanguage(page, language, words, shot) {
   await button.click();
   const panel = page.locator("dialog.handrawer-chooser");
   await panel.waitFor();
+  said.search = await panel.locator("input[type='search']").getAttribute("placeholder");
   said.titles = await panel.locator(".handrawer-grid button").evaluateAll((cells) => cells.map((cell) => cell.innerText));
   await page.waitForTimeout(300);
   if (shot) await page.screenshot({ path: shot });
@@ -119,14 +132,14 @@ export async function library(page, { pose, name, shots }) {
   }, graph);
   steps.reloaded = await state(page);
 
+  const [language, words, poses, peace] = name === "libraryNewer" ? ["zh", "瓦肯", "姿势", "比耶"] : ["ja", "挨拶、ばるかん", "ポーズ", "ぴーす"];
   try {
-    steps.ja = await inLanguage(page, "ja", "挨拶、ばるかん", shots && `${shots}/${name}_ja.png`);
-    steps.zh = await inLanguage(page, "zh", "瓦肯", shots && `${shots}/${name}_zh.png`);
+    steps.said = { language, ...(await inLanguage(page, language, words, shots && `${shots}/${name}_${language}.png`)) };
     await freshPoser(page, [560, 800]);
-    await page.locator(".hp-bar button[aria-label='姿势']").click();
+    await page.locator(`.hp-bar button[aria-label='${poses}']`).click();
     await page.waitForSelector(".hp-grid button");
-    await page.locator(".hp-poses input[type='search']").fill("比耶");
-    steps.inPoser = await page.locator(".hp-grid button:visible").allInnerTexts();
+    await page.locator(".hp-poses input[type='search']").fill(peace);
+    steps.said.inPoser = await page.locator(".hp-grid button:visible").allInnerTexts();
   } finally {
     await speak(page, "en");
   }
