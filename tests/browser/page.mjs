@@ -9,12 +9,15 @@ import * as canvas from "./scenes_canvas.mjs";
 import * as library from "./scenes_library.mjs";
 import * as poser from "./scenes.mjs";
 
-// In this order; those of the newer renderer (and the light theme) last, since the page is loaded anew for them.
+// In this order; those of the newer renderer last, since the page is loaded anew for them. The older one is dark and the
+// newer one light; the two other pairs are chosen while the page is open.
 const OLDER = {
   silhouettes: poser.silhouettes, mouse: poser.mouse, keys: poser.keys, touch: poser.touch, reload: poser.reload,
-  unreadable: poser.unreadable, workflows: canvas.workflows, library: library.library, help: canvas.help,
+  unreadable: poser.unreadable, olderLight: poser.olderLight, workflows: canvas.workflows, library: library.library, help: canvas.help,
 };
-const NEWER = { newRenderer: poser.newRenderer, workflowsNewer: canvas.workflowsNewer, libraryNewer: library.library };
+const NEWER = {
+  newRenderer: poser.newRenderer, newerDark: poser.newerDark, workflowsNewer: canvas.workflowsNewer, libraryNewer: library.library,
+};
 
 const given = JSON.parse(readFileSync(0, "utf8"));
 const require = createRequire(path.join(given.playwright, "noname.js"));

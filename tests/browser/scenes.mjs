@@ -299,3 +299,44 @@ export async function newRenderer(page, given) {
   steps.another = { ...(await shownHands(page)), prompt: await prompt(page), size: await page.evaluate(() => P.size) };
   return steps;
 }
+
+/** What can be pressed, pulled or read of the poser now and is not covered, with where it lies on the screen. */
+const legible = (page) => page.evaluate(() => {
+  const on = (element, x, y) => element.contains(document.elementFromPoint(x, y));
+  return [...P.element.querySelectorAll("button, input[type='range'], input[type='search'], .hp-head, .hp-name, .hp-shape span")]
+    .filter((element) => !element.disabled)
+    .map((element) => ({ element, box: element.getBoundingClientRect() }))
+    .filter(({ element, box }) => box.width && on(element, box.x + box.width / 2, box.y + box.height / 2)
+      && on(element, box.x + 4, box.y + 4) && on(element, box.right - 4, box.bottom - 4))
+    .map(({ element, box }) => ({
+      kind: element.className || element.tagName, name: element.getAttribute("aria-label") ?? element.textContent,
+      at: [box.x, box.y, box.width, box.height],
+    }));
+});
+
+/** A theme that is chosen while the page is open: what the poser looks like then, and that it can still be used. */
+async function themed(page, given, theme, back) {
+  const choose = (name) => page.evaluate((id) => app.extensionManager.setting.set("Comfy.ColorPalette", id), name);
+  await choose(theme);
+  await freshPoser(page, [460, 720]);
+  const steps = { newer: await page.evaluate(() => Boolean(P.element.closest(".lg-node"))) };
+  const tip = await dot(page, 1);
+  await drag(page, tip, [tip[0], tip[1] + 60]);
+  steps.pulled = await hand(page);
+  const look = async (name) => {
+    await page.mouse.move(5, 1140); // nothing is hovered over
+    await settled(page);
+    if (given.shots) await page.screenshot({ path: `${given.shots}/${given.name}_${name}.png` });
+    return { controls: await legible(page), picture: (await page.screenshot()).toString("base64") };
+  };
+  steps.stage = await page.evaluate(() => { const { x, y, width, height } = P.stage.canvas.getBoundingClientRect(); return [x, y, width, height]; });
+  steps.panel = await look("panel");
+  await page.locator(".hp-bar button[aria-label='Poses']").click();
+  await page.waitForSelector(".hp-grid button");
+  steps.poses = await look("poses");
+  await choose(back);
+  return steps;
+}
+
+export const olderLight = (page, given) => themed(page, given, "light", "dark");
+export const newerDark = (page, given) => themed(page, given, "dark", "light");

@@ -15,6 +15,7 @@ from tests.host.server import ROOT, Server
 from tests.host.workflows import node
 
 OVERLAP = 0.97  # of what the widget shows and what the server draws
+LEGIBLE = 3.0  # contrast that WCAG asks of controls and large text
 
 
 def covered(data: bytes) -> np.ndarray:
@@ -172,6 +173,46 @@ def test_the_newer_renderer(seen: dict, host: Server):
     assert steps["saved"][-1] == steps["value"]
     another = steps["another"]
     assert overlap(drawn(host, poser_inputs(another["prompt"])), shown(another)) >= OVERLAP, "of a workflow loaded anew"
+
+
+def luminance(screenshot: str) -> np.ndarray:
+    """[H, W] relative luminance of a picture in base64, 0 to 1, as WCAG 2.2 defines it."""
+    levels = np.arange(256) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(screenshot))).convert("RGB"))
+    return linear[pixels] @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def part(picture: np.ndarray, at: list[float]) -> np.ndarray:
+    """What a box (left, top, width, height) shows, without its own edge."""
+    x, y, width, height = (round(value) for value in at)
+    return picture[y + 2 : y + height - 2, x + 2 : x + width - 2]
+
+
+def contrast(shown: np.ndarray) -> float:
+    """WCAG's ratio, 1 to 21, between a box's ground, as its outline shows it, and what differs from that most."""
+    ground = np.median(np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]]))
+    values = np.percentile(shown, [0.5, 99.5])
+    return max((max(ground, value) + 0.05) / (min(ground, value) + 0.05) for value in values)
+
+
+@pytest.mark.parametrize(("name", "newer", "dark"), [("olderLight", False, False), ("newerDark", True, True)])
+def test_the_other_pairs_of_renderer_and_theme(seen: dict, name: str, newer: bool, dark: bool):
+    """The older renderer in the light theme, the newer one in the dark: drawn, legible, and a finger can be pulled."""
+    steps = scene(seen, name)
+    assert steps["newer"] == newer
+    start = start_state().hands[0]
+    assert steps["pulled"]["angles"][5] > start.angles[5] + 0.1, "the index finger curls"
+    assert steps["pulled"]["translation"] == pytest.approx(start.translation, abs=1e-5), "nothing else moves"
+    stage = part(luminance(steps["panel"]["picture"]), steps["stage"])
+    assert min(stage.shape) > 150 and np.percentile(stage, 98) > 3 * np.median(stage), "a hand lies on its ground"
+    for shown, least in ((steps["panel"], 38), (steps["poses"], 20)):
+        picture = luminance(shown["picture"])
+        ratios = {control["name"]: contrast(part(picture, control["at"])) for control in shown["controls"]}
+        assert len(shown["controls"]) >= least, ratios
+        assert min(ratios.values()) >= LEGIBLE, sorted(ratios.items(), key=lambda item: item[1])[:5]
+        grounds = [float(np.median(part(picture, c["at"]))) for c in shown["controls"] if "hp-name" in c["kind"]]
+        assert all((ground < 0.1) == dark for ground in grounds), grounds
 
 
 def test_scripts_are_those_of_web_js_and_no_others(host: Server):

@@ -1,7 +1,8 @@
 // The widget's looks, in the colours of the host's theme.
 export const STYLE = `
 .handrawer-poser { --hp-fg: var(--input-text, #ddd); --hp-soft: var(--descrip-text, #999); --hp-bg: var(--comfy-input-bg, #222);
-  --hp-line: var(--border-color, #4e4e4e); --hp-accent: var(--p-primary-color, #4f9cf9); --hp-stage: color-mix(in srgb, var(--comfy-input-bg, #222) 82%, #808080);
+  --hp-line: var(--border-color, #4e4e4e); --hp-accent: var(--p-primary-color, #4f9cf9); 
+  --hp-slider: color-mix(in srgb, var(--hp-accent) 70%, var(--hp-fg)); --hp-stage: color-mix(in srgb, var(--comfy-input-bg, #222) 82%, #808080);
   position: relative; display: flex; flex-direction: column; gap: 4px; box-sizing: border-box; width: 100%; height: 100%;
   min-height: 340px; min-width: 0; color: var(--hp-fg); font: 12px/1.3 Inter, Arial, sans-serif; user-select: none; -webkit-user-select: none; }
 .handrawer-poser * { box-sizing: border-box; }
@@ -28,7 +29,7 @@ export const STYLE = `
   padding: 4px 6px; border-radius: 6px; background: var(--hp-bg); font-size: 11px; }
 .hp-panel .hp-head { text-align: center; color: var(--hp-soft); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .hp-panel .hp-name { color: var(--hp-soft); white-space: nowrap; }
-.hp-panel input[type="range"] { width: 100%; min-width: 0; height: 18px; margin: 0; accent-color: var(--hp-accent); cursor: pointer; }
+.hp-panel input[type="range"] { width: 100%; min-width: 0; height: 18px; margin: 0; accent-color: var(--hp-slider); cursor: pointer; }
 .hp-shape { grid-column: 1 / -1; display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 0 8px; margin-top: 3px; padding-top: 3px; border-top: 1px solid var(--hp-line); }
 .hp-shape label { display: flex; flex-direction: column; min-width: 0; color: var(--hp-soft); }
 .hp-shape span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -36,6 +37,7 @@ export const STYLE = `
   background: var(--comfy-menu-bg, #353535); border: 1px solid var(--hp-line); }
 .hp-poses .hp-bar input { flex: 1; min-width: 60px; height: 26px; padding: 0 8px; border: 1px solid var(--hp-line); border-radius: 5px; background: var(--hp-bg);
   color: inherit; font: inherit; user-select: text; -webkit-user-select: text; }
+.hp-poses .hp-bar input::placeholder { color: var(--hp-soft); opacity: 1; }
 .hp-poses .hp-bar span { color: var(--hp-soft); }
 .hp-grid { flex: 1; min-height: 0; overflow-y: auto; display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); grid-auto-rows: max-content; gap: 4px; }
 .handrawer-poser .hp-grid button { flex-direction: column; height: auto; padding: 3px 2px 4px; gap: 1px; }
