@@ -20,12 +20,12 @@ from tests.browser.cases import states
 from tests.browser.tools import chromium, need_playwright, node
 from tests.conftest import checkout
 from tests.host.server import ROOT, HostError, Server, install, python
-from tests.host.workflows import models_of
+from tests.host.workflows import distinct, models_of
 
 LIMIT = 600  # seconds for all scenes
 BEHIND = (640, 448)  # size of a picture to pose over
 SHIPPED = sorted((ROOT / "workflows").glob("*.json"))
-FILES = [*SHIPPED, *sorted((ROOT / "tests" / "host" / "released").glob("*/*.json"))]
+FILES = distinct([*SHIPPED, *sorted((ROOT / "tests" / "host" / "released").glob("*/*.json"))])
 POSE = dump_pose(dataclasses.replace(library()["scout"], name="brought_in", title="Brought in"))
 
 

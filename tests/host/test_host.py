@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.host.server import ROOT, Server
 from tests.host.workflows import (
+    distinct,
     gesture_to_picture,
     models_of,
     node,
@@ -70,14 +70,10 @@ def import_seconds(log: str) -> float:
 
 
 def test_the_start_takes_less_than_half_a_second(host: Server):
-    """By the clock, so a busy machine gets more tries, and one with more work than processors is not asked."""
+    """By the clock, or, where other work has held it up, by the processor's time; from its second time on."""
     seconds = import_seconds(host.text())
-    for _ in range(3):
-        if seconds >= 0.5:
-            seconds = import_seconds(host.start_again())
-    load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if seconds >= 0.5 and load > processors:
-        pytest.skip(f"the start took {seconds} s, but {load:.1f} jobs share {processors} processors: measure it alone")
+    if seconds >= 0.5:
+        seconds = import_seconds(host.start_again())
     assert seconds < 0.5
 
 
@@ -255,8 +251,9 @@ def version() -> str:
     return found
 
 
-RUNNING = [file for file in (*SHIPPED, *RELEASED) if not models_of(file)]
-LOADED = [file for file in (*SHIPPED, *RELEASED) if models_of(file)]
+DISTINCT = distinct([*SHIPPED, *RELEASED])
+RUNNING = [file for file in DISTINCT if not models_of(file)]
+LOADED = [file for file in DISTINCT if models_of(file)]
 
 
 def named(file: Path) -> str:
@@ -265,9 +262,14 @@ def named(file: Path) -> str:
 
 @pytest.mark.parametrize("file", RUNNING, ids=named)
 def test_shipped_workflows_run(host: Server, file: Path):
-    """Those on the small model run as they are, with the steps that they ship with; released ones with two."""
+    """Those on the small model run as they are, with the steps that they ship with.
+
+    Released ones draw two pictures at most, with two steps.
+    """
     workflow = read_shipped(file, host.get("/object_info"))
     for entry in workflow.values():
+        if entry["class_type"] == "EmptyLatentImage" and file not in SHIPPED:
+            entry["inputs"]["batch_size"] = min(entry["inputs"]["batch_size"], 2)
         if entry["class_type"] == "KSampler":
             assert 8 <= entry["inputs"]["steps"] <= 20
             if file not in SHIPPED or entry["inputs"]["steps"] > 10:

@@ -1,6 +1,7 @@
 """Workflows in API format, for tests."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -93,6 +94,14 @@ def read_shipped(path: Path, infos: dict) -> dict:
         assert next(values, None) is None, f"{entry['type']} has more widget values than widgets"
         prompt[str(entry["id"])] = {"class_type": entry["type"], "inputs": inputs}
     return prompt
+
+
+def distinct(files: Sequence[Path]) -> list[Path]:
+    """The first of each: a file that a release took over unchanged from another is the same test again."""
+    first: dict[bytes, Path] = {}
+    for file in files:
+        first.setdefault(file.read_bytes(), file)
+    return list(first.values())
 
 
 def models_of(file: Path) -> list[dict]:
