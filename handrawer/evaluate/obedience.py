@@ -180,14 +180,14 @@ def plain_scenes(count: int, model: HandModel, seed: int = SEED) -> Scene:
     return dataclasses.replace(scene, **{k: torch.full_like(scene.skin, v) for k, v in plain.items()})
 
 
-def renders(scene: Scene, model: HandModel, seed: int) -> Tensor:
-    """The scenes' own pictures, [N, 256, 256, 3]."""
+def renders(scene: Scene, model: HandModel, seed: int, size: int = 256) -> Tensor:
+    """The scenes' own pictures, [N, size, size, 3] float32 0..1."""
     skin = make_skin(model)
     rows = [draw_scenes(seed, index, model) for index in scene.index.split(16)]
     drawn = []
     for start, part in zip(range(0, len(scene.index), 16), rows, strict=True):
         same = {k: getattr(scene, k)[start : start + 16] for k in ("sleeve", "nails")}
-        drawn.append(draw_pictures(dataclasses.replace(part, **same), model, skin, seed=seed))
+        drawn.append(draw_pictures(dataclasses.replace(part, **same), model, skin, size=size, seed=seed))
     return torch.cat(drawn).permute(0, 2, 3, 1)
 
 

@@ -169,7 +169,7 @@ def test_damaged_weights_are_a_refusal(tmp_path, capsys, monkeypatch, name):
 
 def test_the_shipped_model_follows_the_shipped_picture(tmp_path, capsys):
     """What a stranger sees first: the hand is drawn as given, and without HanDrawer it is not."""
-    assert main(["demo", "--out", str(tmp_path / "out"), "--steps", "10"]) == 0
+    assert main(["demo", "--out", str(tmp_path / "out"), "--steps", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (row,) = [line.split() for line in lines if line.startswith("all ")]
     _, _, _, right_without, _, found_with, error_with, right_with, _ = row

@@ -49,7 +49,7 @@ def test_light_from_the_left_runs_down_to_the_right():
 def test_renders_are_recognised_and_swapped_ones_are_not():
     model = load_open_hand()
     scene = plain_scenes(72, model)
-    truth, captions = renders(scene, model, 2000), scene.captions()
+    truth, captions = renders(scene, model, 2000, size=128), scene.captions()
     examiner = Examiner(truth[:48], captions[:48])
     right = examiner.examine(truth[48:], captions[48:])
     assert right.right["found"] >= 18 and right.right["gesture"] >= 0.5 * right.asked["gesture"]
