@@ -163,10 +163,11 @@ def read_pictures(folder: str, count: int) -> Tensor:
 
 def look_at(pictures: Tensor) -> list[tuple[str, dict | None]]:
     """The judge's signals of pictures [N, H, W, 3] in 8 bits, for ``judge_fit.stack``."""
-    from .judge_fit import MIN_CONFIDENCE, measure_picture
+    from .judge import detector_of_judge
+    from .judge_fit import measure_picture
 
     torch.set_num_threads(1)
-    detector = LandmarkDetector(max_hands=1, min_confidence=MIN_CONFIDENCE)
+    detector = detector_of_judge(1)
     return [("mini", measure_picture(picture.float() / 255, detector)) for picture in pictures]
 
 

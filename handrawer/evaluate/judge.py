@@ -36,6 +36,8 @@ NETWORK = "network"  # the signal of the judge's network: log odds of a sound ha
 MODEL_FILE = Path(__file__).with_name("judge.json")
 ANOTHER_HAND = 1.0  # joint error in hand sizes, from where a found hand is none of the wanted ones
 GOOD = 0.5  # quality from where a hand counts as sound
+# A hand that is badly drawn looks less like one from afar: a palm is believed early, and what is there decides.
+PALM_CONFIDENCE, MIN_CONFIDENCE = 0.2, 0.5
 _FIELDS = ("names", "mean", "spread", "weights", "bias", "usual", "usual_spread")
 
 
@@ -222,12 +224,20 @@ def measure(
     return found
 
 
+def detector_of_judge(
+    max_hands: int, min_confidence: float = MIN_CONFIDENCE, thoroughness: str = "balanced"
+) -> LandmarkDetector:
+    """Finds the hands that are judged."""
+    palm = min(PALM_CONFIDENCE, min_confidence)
+    return LandmarkDetector(max_hands, min_confidence, thoroughness=thoroughness, palm_confidence=palm)
+
+
 def judge_pictures(
     pictures: Tensor,
     *,
     wanted: Hands | None = None,
     max_hands: int = 10,
-    min_confidence: float = 0.4,
+    min_confidence: float = MIN_CONFIDENCE,
     thoroughness: str = "balanced",
     boxes: Sequence[Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -246,7 +256,7 @@ def judge_pictures(
     """
     with torch.inference_mode(False), torch.no_grad():
         pictures = as_rgb(pictures)
-        detector = LandmarkDetector(max_hands, min_confidence, thoroughness=thoroughness)
+        detector = detector_of_judge(max_hands, min_confidence, thoroughness)
         frames = None if wanted is None else wanted.for_batch(len(pictures))[0].frames
         found = []
         for number, picture in enumerate(pictures):

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..estimate.landmarks import LandmarkDetector
 from ..estimate.regions import Pyramid
-from .judge import MODEL_FILE, NETWORK, JudgeModel
+from .judge import MODEL_FILE, NETWORK, JudgeModel, detector_of_judge
 from .judge_network import WEIGHTS_FILE, hand_views, load_network, look
 from .judge_signals import anatomy, bone_ratios, explain, fit_signals, look_again, middle, steadiness
 from .judge_silhouette import compare
@@ -36,11 +36,10 @@ log = logging.getLogger("handrawer")
 
 SOUND, ANY = "sound", "any"  # sound hands in poses that show most fingers; in all poses and views
 OTHER = "other"  # malformed in one of the ways that the network was trained on
-TRAIN_SEED, TEST_SEED = 101, 202
+TRAIN_SEED, TEST_SEED = 101, 203
 TRAIN_COUNT = {SOUND: 100, ANY: 40, **dict.fromkeys(KINDS, 30), OTHER: 150}
 TEST_COUNT = {SOUND: 100, **dict.fromkeys(KINDS, 50)}
 CHUNK = 8  # scenes that a worker draws at once
-MIN_CONFIDENCE = 0.4
 RIDGE = 0.02  # of the logistic model's standardised weights
 BETTER = ("presence", "presence_least", NETWORK)  # the greater the better; of the others, the worse
 
@@ -105,7 +104,7 @@ def _chunk(task: tuple[int, str, int]) -> list[tuple[str, dict | None]]:
         drawn = draw_whole(seed, index, plain=True).malformed
     else:
         drawn = draw_malformed(seed, index, None if kind in (SOUND, ANY) else kind, any_pose=kind == ANY).pictures
-    detector = LandmarkDetector(max_hands=1, min_confidence=MIN_CONFIDENCE)
+    detector = detector_of_judge(1)
     pictures = drawn.permute(0, 2, 3, 1).contiguous()
     # As pictures come from a file: in 8 bits.
     return [(kind, measure_picture((picture * 255).round() / 255, detector)) for picture in pictures]

@@ -315,8 +315,9 @@ def _moved(work: Work, u: Tensor) -> Tensor:
 
 def _replaced(work: Work, u: Tensor) -> Tensor:
     """One finger in another's place: a finger for the thumb, a thumb for a finger, a little one for the middle one."""
-    pairs = torch.tensor([(0, 2), (0, 1), (0, 4), (1, 0), (2, 4), (2, 0), (4, 2), (4, 0), (3, 0)], device=u.device)
-    gone, source = pairs[(u[:, 0] * len(pairs)).long().clamp_max(len(pairs) - 1)].unbind(-1)
+    gone = _finger(u[:, 0])
+    others = torch.tensor([(2, 1, 4), (0, 0, 0), (4, 0, 0), (0, 0, 0), (2, 0, 2)], device=u.device)
+    source = others[gone, (u[:, 2] * 3).long().clamp_max(2)]
     turn = work.frame(gone) @ work.frame(source).mT
     size = 0.85 + 0.3 * u[:, 1]
     return _put(work, _stumped(work, gone), source, turn, work.base(gone), size)
@@ -327,3 +328,4 @@ MESH_EDITS: dict[str, Callable[[Work, Tensor], Tensor]] = {
     "moved": _moved, "replaced": _replaced,
 }  # fmt: skip
 """Each: N hands and [N, NUMBERS] numbers in [0, 1) to vertices [N, V, 3]."""
+OF_A_FINGER = ("bones", "thick", "fracture", "twist", "moved", "replaced")  # the first number chooses the finger

@@ -1,8 +1,8 @@
 """The judge's network: is the hand in an upright crop sound, and if not, where not.
 
-It reads what the landmark network saw on its way: the maps of a network that was made for photos of real hands.
-``judge_network.safetensors`` holds its weights in 16 bits; ``judge_train`` makes them, from
-synthetic hands alone.
+It reads what the landmark network saw on its way, the maps of a network that was made for photos of real hands, and
+compares the crop with the possible hand that explains it best (``judge_drawn``). ``judge_network.safetensors`` holds
+its weights in 16 bits; ``judge_train`` makes them, from synthetic hands alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,14 @@ from torch.nn import functional as F
 from ..estimate.networks import HAND_SIDE, hand_network
 from ..estimate.regions import Pyramid, region_of_hand, shifted
 from ..hand.joints import FINGER_NAMES
+from .judge_drawn import CHANNELS, drawn_over
 
 WEIGHTS_FILE = Path(__file__).with_name("judge_network.safetensors")
 # Values of the landmark network by their numbers in its file: 24 channels of 56 x 56 cells, 40 of 28 x 28, 80 and 112
 # of 14 x 14, 192 of 7 x 7.
 MAPS = (113, 120, 131, 142, 157)
 JOINED = (4 * 24 + 4 * 40 + 80 + 112, 192)  # channels, see `joined`
-WIDTH = 48
+WIDTH, DRAWN_WIDTH = 48, 24
 CELLS = 28  # side of the map of what is wrong
 REGION = 0.88  # the judge's region over the landmark network's, which leaves room for a hand that moves on
 # Each look at a hand: dx, dy (shares of the side), scale, turn (radians), mirrored.
@@ -35,18 +37,25 @@ LEAST_WRONG = 3.0  # cells that must be wrong for a part of the hand to be named
 FAR = 0.2  # of the crop's side, from where a place belongs to no finger
 
 
+Seen = tuple[Tensor, Tensor, Tensor]
+"""What the judge's network is shown of N crops: ``joined`` maps, and [N, CHANNELS, 56, 56] of ``drawn_over``."""
+
+
+def _convolved(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
 class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+        self.first, self.second = _convolved(width, width), _convolved(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)))
+        return F.relu(x + self.second(F.relu(self.first(x))))
 
 
 class JudgeNetwork(nn.Module):
-    """What the landmark network saw of N crops, as ``joined`` puts it, to
+    """What is seen in N crops, to
 
     logits [N] of a sound hand, and logits [N, 28, 28] of cells in which something is wrong.
     """
@@ -57,13 +66,17 @@ class JudgeNetwork(nn.Module):
         self.drop = nn.Dropout2d(0.1)
         self.fine = nn.Conv2d(JOINED[0], WIDTH, 1)
         self.coarse = nn.Conv2d(JOINED[1], WIDTH, 1, bias=False)
+        self.compare = nn.Sequential(
+            _convolved(CHANNELS, DRAWN_WIDTH, 2), nn.ReLU(), Residual(DRAWN_WIDTH), _convolved(DRAWN_WIDTH, WIDTH, 2)
+        )
         self.blocks = nn.Sequential(Residual(WIDTH), Residual(WIDTH))
         self.where = nn.Conv2d(WIDTH, 1, 1)
         self.last = nn.Sequential(nn.Linear(3 * WIDTH + 2, 48), nn.ReLU(), nn.Dropout(0.3), nn.Linear(48, 1))
 
-    def forward(self, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        fine, coarse = (self.drop(scale(value)) for scale, value in zip(self.scales, seen, strict=True))
-        x = self.blocks(F.relu(self.fine(fine) + F.interpolate(self.coarse(coarse), scale_factor=2.0)))
+    def forward(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        fine, coarse = (self.drop(scale(value)) for scale, value in zip(self.scales, seen[:2], strict=True))
+        coarse = F.interpolate(self.coarse(coarse), scale_factor=2.0)
+        x = self.blocks(F.relu(self.fine(fine) + coarse + self.compare(seen[2] - 0.5)))
         where = self.where(x)
         share = where.flatten(1).softmax(dim=1)
         looked = torch.einsum("nc,ndc->nd", share, x.flatten(2))
@@ -78,18 +91,18 @@ def joined(maps: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat([finest, F.pixel_unshuffle(maps[1], 2), maps[2], maps[3]], dim=1), maps[4]
 
 
-def seen_in(crops: Tensor) -> tuple[Tensor, Tensor]:
-    """What the judge's network is shown of crops [N, 3, 224, 224]."""
-    return joined(maps_of(crops))
+@torch.no_grad()
+def seen_in(crops: Tensor) -> Seen:
+    """What the judge's network is shown of crops [N, 3, 224, 224] in 0..1; not differentiable.
 
-
-def maps_of(crops: Tensor) -> list[Tensor]:
-    """The landmark network's ``MAPS`` of crops [N, 3, 224, 224]; not differentiable."""
+    Raises:
+        ValueError: for crops of another size.
+    """
     if crops.shape[-1] != HAND_SIDE:
         raise ValueError(f"The judge's crops have {HAND_SIDE} pixels a side, not {crops.shape[-1]}.")
-    network = hand_network(crops.device)
-    with torch.no_grad():
-        return [value.float() for value in network(crops, MAPS)[len(network.outputs) :]]
+    flat, _, right, world, *maps = (value.float() for value in hand_network(crops.device)(crops, MAPS))
+    points = flat.unflatten(1, (21, 3))[..., :2] / HAND_SIDE
+    return *joined(maps), drawn_over(crops, points, right[:, 0], world.unflatten(1, (21, 3)))
 
 
 def save_network(network: JudgeNetwork, path: Path, about: dict[str, object]) -> None:
@@ -125,6 +138,14 @@ def load_network(path: Path = WEIGHTS_FILE) -> JudgeNetwork:
     if set(missing) - counters or unknown:
         raise ValueError(f"{path} holds another network than the judge's: install HanDrawer again.")
     return network.eval()
+
+
+def about_network(path: Path = WEIGHTS_FILE) -> dict[str, Any]:
+    """What a network's file says of its making."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {})["about"])
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,8 +1,10 @@
-"""The report of the judge: how well it tells malformed hands from sound ones of kinds that it was not fitted to.
+"""The report of the judge: how well it tells malformed hands from sound ones, of kinds that it has learned and not.
 
     python -m handrawer.evaluate.judge_report MEASURED.safetensors OUT [--pictures FOLDER] [--blind FOLDER]
 
-MEASURED comes from ``judge_fit measure`` and ``look``. ``--blind`` is the folder of
+MEASURED comes from ``judge_fit measure`` and ``look``, which may have asked other networks beside the one that ships:
+one by the name "none", trained without the test's four kinds, and one by the name of each kind, trained without it.
+``--blind`` is the folder of
 ``judge_blind``, whose pictures' labels lie in OUT/labels.json. ``--pictures`` also judges pictures of a folder.
 """
 
@@ -12,16 +14,19 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .judge import judge_model, judge_pictures
 from .judge_fit import KINDS, OTHER, SOUND, Measured, auc, fit, load_measured, qualities
+from .judge_network import about_network
 from .judge_scenes import TRAINING_KINDS
 
 BAR = 0.85
 RESAMPLES = 1000
+NONE = "none"  # name of a network that has seen none of the four kinds
 CAUTION = (
     "The judge was fitted to synthetic hands alone. Compare qualities of pictures of one kind with each other, and "
     "choose the bar by eye."
@@ -52,11 +57,15 @@ def _split(quality: Tensor, test: Measured, *kinds: str) -> tuple[Tensor, Tensor
     return quality[test.rows(SOUND)], quality[test.rows(*kinds)]
 
 
-def rows_of_kinds(train: Measured, test: Measured) -> list[str]:
-    """Lines of the table of the four kinds together and each apart: the judge, and its two parts alone."""
-    whole = qualities(fit(train, (OTHER,)), test)
+def rows_of_kinds(train: Measured, test: Measured, network: str = "") -> list[str]:
+    """Lines of the table of the four kinds together and each apart: the judge, and its two parts alone.
+
+    Args:
+        network: by the name that ``judge_fit look`` was given; "" is the one that ships.
+    """
+    whole = qualities(fit(train, (OTHER,), network), test, network)
     without = qualities(fit(train, (OTHER,), None), test, None)
-    alone = torch.where(test.found, test.sound[""].sigmoid(), 0.0)
+    alone = torch.where(test.found, test.sound[network].sigmoid(), 0.0)
     lines = []
     for name, kinds in (
         ("**all four**", KINDS),
@@ -72,15 +81,32 @@ def rows_of_kinds(train: Measured, test: Measured) -> list[str]:
     return lines
 
 
+def mean_area(pairs: Sequence[tuple[Tensor, Tensor]], seed: int = 0) -> str:
+    """The mean of several areas, each of sound and malformed hands as another judge sees them, with its interval.
+
+    The sound hands are the same in all, so that they are drawn again together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(RESAMPLES):
+        rows = torch.randint(len(pairs[0][0]), (len(pairs[0][0]),), generator=generator)
+        few = [bad[torch.randint(len(bad), (len(bad),), generator=generator)] for _, bad in pairs]
+        found.append(sum(auc(good[rows], bad) for (good, _), bad in zip(pairs, few, strict=True)) / len(pairs))
+    low, high = torch.tensor(found, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return f"{sum(auc(good, bad) for good, bad in pairs) / len(pairs):.3f} ({float(low):.3f} to {float(high):.3f})"
+
+
 def rows_left_out(train: Measured, test: Measured) -> list[str]:
-    """Lines of the table where network and fit were shown three of the four kinds."""
-    lines = []
+    """Lines of the table where the network was shown three of the four kinds."""
+    lines, pairs = [], []
     for kind in KINDS:
         if kind in test.sound and kind in train.sound:
-            shown = (OTHER, *(other for other in KINDS if other != kind))
-            quality = qualities(fit(train, shown, kind), test, kind)
+            quality = qualities(fit(train, (OTHER,), kind), test, kind)
             others = tuple(other for other in KINDS if other != kind)
-            lines.append(f"| {kind} | {area(*_split(quality, test, kind))} | {area(*_split(quality, test, *others))} |")
+            pairs.append(_split(quality, test, kind))
+            lines.append(f"| {kind} | {area(*pairs[-1])} | {area(*_split(quality, test, *others))} |")
+    if len(pairs) == len(KINDS):
+        lines.append(f"| **mean of the four** | {mean_area(pairs)} | |")
     return lines
 
 
@@ -123,24 +149,37 @@ def rows_of_pictures(paths: Sequence[Path]) -> list[str]:
     return lines
 
 
+def _kinds_of(about: dict[str, Any]) -> set[str]:
+    """All kinds that a network has seen, in the trainings before its last one too."""
+    return set(about["kinds"]) | (_kinds_of(about["before"]) if "before" in about else set())
+
+
 def report(parts: dict[str, Measured], pictures: Sequence[Path] = (), blind: tuple[Tensor, Path] | None = None) -> str:
     """The report as Markdown."""
     train, test = parts["train"], parts["test"]
     found = ", ".join(f"{kind} {float(test.found[test.rows(kind)].float().mean()):.0%}" for kind in (SOUND, *KINDS))
+    head = [
+        "| kind | sound + malformed | the judge (95 %) | its network alone | without the network |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    shown, every = _kinds_of(about_network()), (*TRAINING_KINDS, *KINDS)
+    unseen = [kind for kind in KINDS if kind not in shown]
     lines = [
         "# The judge of hands", "",
-        "Made by `python -m handrawer.evaluate.judge_report`. Network and logistic model were fitted to hands that are "
-        f"malformed in other ways ({', '.join(TRAINING_KINDS)}) and tested on {', '.join(KINDS)}, with other poses and "
-        "seeds. This is the judge that ships.", "",
-        f"The bar is an area under the ROC curve of {BAR}. {len(train.kind)} hands for the logistic fit, "
-        f"{len(test.kind)} for the test.", "",
-        "| kind | sound + malformed | the judge (95 %) | its network alone | without the network |",
-        "| --- | --- | --- | --- | --- |", *rows_of_kinds(train, test), "",
+        "Made by `python -m handrawer.evaluate.judge_report`. The network that ships has learned hands that are "
+        f"malformed in {len(shown)} ways: {', '.join(kind for kind in every if kind in shown)}. The logistic model was "
+        f"fitted to {', '.join(TRAINING_KINDS)}. The test's hands are {', '.join(KINDS)}, with other poses and seeds.",
+        "", f"The bar is an area under the ROC curve of {BAR} on kinds that were not used. {len(train.kind)} hands for "
+        f"the logistic fit, {len(test.kind)} for the test.", "",
         f"Hands that were found at all: {found}. A hand that is not found has the quality 0.",
+        "", "## The judge that ships, on other pictures" + (" of kinds it has seen" if not unseen else ""), "",
+        *head, *rows_of_kinds(train, test),
     ]  # fmt: skip
+    if NONE in test.sound:
+        lines += ["", "## None of the four kinds seen", "", *head, *rows_of_kinds(train, test, NONE)]
     left_out = rows_left_out(train, test)
     if left_out:
-        lines += ["", "## Leave one kind out", "", "Network and fit were shown the other three as well.", "",
+        lines += ["", "## Leave one kind out", "", "The network was shown the other three as well.", "",
                   "| left out | that kind | the three that were shown |", "| --- | --- | --- |", *left_out]  # fmt: skip
     if blind is not None:
         lines += ["", "## Pictures of the small model, labelled blind", "", *blind_lines(*blind)]

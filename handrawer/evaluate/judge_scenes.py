@@ -23,14 +23,16 @@ from ..mini.picture import draw_cutouts, draw_pictures
 from ..mini.random_table import uniforms
 from ..mini.scene import Scene, draw_scenes
 from . import judge_kinds, judge_smears
-from .judge_kinds import MESH_EDITS, start_work, workbench
+from .judge_kinds import MESH_EDITS, OF_A_FINGER, start_work, workbench
 from .judge_network import CELLS, hand_regions
 from .judge_smears import LOCAL, PICTURE_EDITS, blurred, waves
-from .malformed import KINDS, draw_malformed
+from .malformed import KINDS, draw_malformed, straight_fingers
 
 TRAINING_KINDS = (*MESH_EDITS, *PICTURE_EDITS)
 CHANGED = 0.06  # difference of a channel from where a pixel has changed
-VISIBLE = (0.05, 0.75)  # share of the hand's pixels that a malformation changes
+VISIBLE = (0.06, 0.75)  # share of the hand's pixels that a malformation changes
+SHOWN = 2  # fingers beside the thumb that must be stretched for a change of the mesh to show
+HIDDEN = 0.3  # share of the other scenes (fists, hands from their edge) that are drawn, for what is done to the picture
 _STREAM = 60
 
 
@@ -108,6 +110,9 @@ def draw_whole(
 ) -> Whole:
     """Pictures of the scenes with these numbers; those are left out whose malformation does not show.
 
+    A folded finger of another length, or a fist with a finger that grows elsewhere, is a sound hand to any eye: meshes
+    are changed where most of the hand is seen, at stretched fingers.
+
     Args:
         seed: of the data; index: [N] int64 numbers of scenes, on the device to draw on.
         kinds: which of ``TRAINING_KINDS``.
@@ -116,8 +121,8 @@ def draw_whole(
     """
     bench = workbench(str(index.device))
     scene = draw_scenes(seed, index, bench.hand)
-    u = uniforms(seed, index, 96, stream=_STREAM)
-    which = (u[:, 0] * len(kinds)).long().clamp_max(len(kinds) - 1)
+    scene, which, u = _planned(scene, kinds, uniforms(seed, index, 96, stream=_STREAM))
+    index = scene.index
     work = start_work(scene, bench)
     behind = backgrounds(u[:, 1:20], size)
     textured = (u[:, 20] < 0.6)[:, None, None, None]
@@ -145,6 +150,24 @@ def draw_whole(
     return Whole(
         _rows(scene, keep), sound[keep], malformed[keep], changed[keep], names[which[keep]], u[keep, 80:]
     )  # fmt: skip
+
+
+def _planned(scene: Scene, kinds: tuple[str, ...], u: Tensor) -> tuple[Scene, Tensor, Tensor]:
+    """The scenes that are drawn, the number of each one's kind, and their random numbers [N, 96], of which the one that
+    chooses a finger (column 30) is changed so that it chooses one that is seen."""
+    straight = straight_fingers(scene.angles)
+    clear = (straight[:, 1:].sum(dim=1) >= SHOWN) & (scene.view < 2)
+    which = (u[:, 0] * len(kinds)).long().clamp_max(len(kinds) - 1)
+    flat = torch.tensor([n for n, kind in enumerate(kinds) if kind in PICTURE_EDITS], device=u.device)
+    if len(flat):
+        which = torch.where(clear, which, flat[(u[:, 88] * len(flat)).long().clamp_max(len(flat) - 1)])
+    keep = torch.nonzero(clear | ((u[:, 89] < HIDDEN) if len(flat) else clear))[:, 0]
+    of_finger = torch.tensor([kind in OF_A_FINGER for kind in kinds], device=u.device)[which]
+    place = (u[:, 30:31] * straight.sum(dim=1, keepdim=True)).long() + 1  # the how manieth stretched finger
+    finger = (straight & (straight.cumsum(dim=1) == place)).float().argmax(dim=1)
+    u = u.clone()
+    u[:, 30] = torch.where(of_finger, (finger + 0.5) / 5, u[:, 30])
+    return _rows(scene, keep), which[keep], u[keep]
 
 
 def _shown(scene: Scene, changed: Tensor) -> Tensor:

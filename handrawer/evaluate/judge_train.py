@@ -1,12 +1,12 @@
 """Trains the judge's network on synthetic hands with malformations that are none of the test's.
 
     python -m handrawer.evaluate.judge_train draw POOL --pairs 24000 [--device cuda] [--seconds 100]
-    python -m handrawer.evaluate.judge_train train POOL RUN --steps 6000 [--device cuda] [--seconds 100]
-    python -m handrawer.evaluate.judge_train cache POOL CACHE              # and train CACHE RUN --cached: on a CPU
-    python -m handrawer.evaluate.judge_train together RUN --device cuda    # both, with the pool in the GPU's memory
+    python -m handrawer.evaluate.judge_train cache POOL CACHE              # what the network is shown of them
+    python -m handrawer.evaluate.judge_train train CACHE RUN --steps 6000
+    python -m handrawer.evaluate.judge_train together RUN --device cuda    # all three, in a GPU's memory
     python -m handrawer.evaluate.judge_train publish RUN                   # writes judge_network.safetensors
 
-``draw`` writes pairs of crops in parts and goes on where it was stopped; so does ``train``, from its last checkpoint.
+``draw`` and ``cache`` write parts and go on where they were stopped; so does ``train``, from its last checkpoint.
 ``together`` also tunes four more networks, each shown three of the test's four kinds, for the report alone.
 """
 
@@ -18,22 +18,20 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..estimate.networks import HAND_SIDE
 from ..mini.pipeline import load_mini
 from ..mini.random_table import uniforms
-from .judge_network import CELLS, WEIGHTS_FILE, JudgeNetwork, load_network, save_network, seen_in
-from .judge_scenes import TRAINING_KINDS, Pairs, draw_pairs, draw_test_pairs, processed
+from .judge_network import WEIGHTS_FILE, JudgeNetwork, Seen, about_network, load_network, save_network, seen_in
+from .judge_pool import SEED, Cache, Pool, cache, in_bytes, read_cache, read_pairs, save_pairs, seen_of
+from .judge_scenes import TRAINING_KINDS, Pairs, draw_pairs, draw_test_pairs
 from .malformed import KINDS
 
 log = logging.getLogger("handrawer")
 
-SEED = 303  # of the training scenes; the logistic model's are judge_fit's, the test's others again
 HELD_OUT = 304  # of the pairs that the training is watched on
 BATCH = 64  # pairs
 RATE, DECAY = 2e-3, 1e-3
@@ -42,20 +40,15 @@ AVERAGE = 0.998
 SOFTENED = 0.35  # share of the pairs that go through the small model's autoencoder
 
 
-def save_pairs(pairs: Pairs, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    part = path.with_suffix(".part")
-    save_file({name: value.cpu().contiguous() for name, value in vars(in_bytes(pairs)).items()}, part)
-    part.rename(path)
-
-
 def draw(
     folder: Path, pairs: int, device: str, *, seconds: float, chunk: int, size: int, seed: int = SEED,
     kinds: tuple[str, ...] = TRAINING_KINDS, soft: float = SOFTENED, first: int = 0,
-    plain: bool = False,
+    plain: bool = False, test_kind: str | None = None,
 ) -> int:  # fmt: skip
-    """Draw until there are so many pairs or the time is over; returns how many there are."""
+    """Draw until there are so many pairs or the time is over; returns how many there are.
+
+    test_kind: one of ``malformed.KINDS``, in place of ``kinds``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     started, have, number = time.monotonic(), 0, first
     while have < pairs and time.monotonic() - started < seconds:
@@ -67,128 +60,16 @@ def draw(
                 have += file.get_slice("kind").get_shape()[0]
         else:
             index = torch.arange(chunk, device=device) + number * chunk
-            drawn = softened(draw_pairs(seed, index, kinds, size=size, plain=plain), seed, number * chunk, soft)
+            if test_kind:
+                drawn = draw_test_pairs(seed, index, test_kind, device, size=size)
+            else:
+                drawn = draw_pairs(seed, index, kinds, size=size, plain=plain)
+            drawn = softened(drawn, seed, number * chunk, soft)
             save_pairs(drawn, path)
             have += len(drawn.kind)
         number += 1
     log.info("%d pairs in %s after %.0f s", have, folder, time.monotonic() - started)
     return have
-
-
-def read_pairs(folder: Path, device: str) -> list[Pairs]:
-    """The pairs of a folder's parts, in 8 bits."""
-    from safetensors.torch import load_file
-
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"There are no pairs in {folder}: draw them first.")
-    return [Pairs(**load_file(path, device=device)) for path in files]
-
-
-def in_bytes(pairs: Pairs) -> Pairs:
-    sound, malformed, wrong = (
-        (value * 255).round().to(torch.uint8) for value in (pairs.sound, pairs.malformed, pairs.wrong)
-    )
-    return Pairs(sound, malformed, wrong, pairs.kind)
-
-
-class Pool:
-    """Pairs in memory, in 8 bits."""
-
-    def __init__(self, parts: list[Pairs]):
-        self.sound, self.malformed, self.wrong, self.kind = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("sound", "malformed", "wrong", "kind")
-        )
-
-    def __len__(self) -> int:
-        return len(self.kind)
-
-    def batch(self, rows: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops [2 n, 3, S, S] of pairs, whether each is sound [2 n], and what is wrong [2 n, CELLS, CELLS].
-
-        u: [2 n, 32] random numbers; without columns the crops are taken as they are.
-        """
-        crops = torch.cat([self.sound[rows], self.malformed[rows]]).float() / 255
-        wrong = torch.cat([torch.zeros_like(self.wrong[rows]), self.wrong[rows]]).float() / 255
-        good = (torch.arange(len(crops), device=crops.device) < len(rows)).float()
-        if u.shape[1]:
-            crops, wrong = moved(crops, wrong, u[:, 28:])
-            mirrored = (u[:, 20] < 0.5)[:, None, None]  # as `processed` does it
-            crops, wrong = processed(crops, u[:, :28]), torch.where(mirrored, wrong.flip(-1), wrong)
-        return crops, good, wrong
-
-
-class Cache:
-    """What the landmark network saw of pairs, some versions of each, in 16 bits: for training without a GPU.
-
-    Args:
-        folders: of ``cache``.
-    """
-
-    def __init__(self, *folders: Path):
-        from safetensors.torch import load_file
-
-        parts = [load_file(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
-        if not parts:
-            raise ValueError(f"There is nothing in {folders[0]}: make it with the command cache first.")
-        most = max(part["fine"].shape[2] for part in parts)
-        for part in parts:  # parts with fewer versions show theirs again
-            for name in ("fine", "coarse", "wrong"):
-                part[name] = part[name][:, :, torch.arange(most) % part[name].shape[2]]
-        self.values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def __len__(self) -> int:
-        return len(self.values["kind"])
-
-    def batch(self, rows: Tensor, u: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-        """As ``Pool.batch``, but what was seen in place of the crops; u picks the versions."""
-        values, count = self.values, self.values["fine"].shape[2]
-        version = (u[:, 0] * count).long().clamp_max(count - 1)
-        which = torch.cat([rows, rows]), torch.cat([torch.zeros_like(rows), torch.ones_like(rows)]), version
-        seen = values["fine"][which].float(), values["coarse"][which].float()
-        return seen, (which[1] == 0).float(), values["wrong"][which].float() / 255
-
-
-@torch.no_grad()
-def cache(pool: Path, folder: Path, versions: int, seconds: float = float("inf")) -> None:
-    """Write what is seen of a pool's pairs: [N, 2, versions, ...], sound and malformed, each version processed anew."""
-    from safetensors.torch import load_file, save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    for path in sorted(pool.glob("*.safetensors")):
-        target = folder / path.name
-        if target.is_file() or time.monotonic() - began > seconds:
-            continue
-        part = Pool([Pairs(**load_file(path))])
-        rows = torch.arange(len(part))
-        found = []
-        for version in range(versions):
-            number = int(path.stem) + 100_000 * version
-            u = uniforms(SEED + 2, torch.arange(2 * len(rows)), 32, stream=63 + number)
-            torch.manual_seed(number)
-            crops, _, wrong = part.batch(rows, u)
-            seen = [seen_in(some) for some in crops.split(8)]
-            found.append((*(torch.cat(maps).half() for maps in zip(*seen, strict=True)), (wrong * 255).byte()))
-        names = ("fine", "coarse", "wrong")
-        values = {
-            name: torch.stack(maps, dim=1).unflatten(0, (2, -1)).transpose(0, 1).contiguous()
-            for name, maps in zip(names, zip(*found, strict=True), strict=True)
-        }
-        save_file(values | {"kind": part.kind}, target.with_suffix(".part"))
-        target.with_suffix(".part").rename(target)
-
-
-def moved(crops: Tensor, wrong: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """A little turned, scaled and shifted: crops and maps alike; u [N, 4]."""
-    v = u * 2 - 1
-    angle, scale = 0.12 * v[:, 0], torch.exp(0.08 * v[:, 1])
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    rows = torch.stack([cos, -sin, 0.06 * v[:, 2], sin, cos, 0.06 * v[:, 3]], dim=1).unflatten(1, (2, 3))
-    grid = F.affine_grid(rows, [len(crops), 3, HAND_SIDE, HAND_SIDE], align_corners=False)
-    coarse = F.affine_grid(rows, [len(crops), 1, CELLS, CELLS], align_corners=False)
-    found = F.grid_sample(wrong[:, None], coarse, align_corners=False)[:, 0]
-    return F.grid_sample(crops, grid, align_corners=False), found
 
 
 def loss_of(sound: Tensor, where: Tensor, good: Tensor, wrong: Tensor) -> Tensor:
@@ -199,7 +80,7 @@ def loss_of(sound: Tensor, where: Tensor, good: Tensor, wrong: Tensor) -> Tensor
 
 
 def train(
-    pool: Pool | Cache, run: Path, *, steps: int, device: str, seconds: float, batch: int = BATCH,
+    pool: Cache, run: Path, *, steps: int, device: str, seconds: float, batch: int = BATCH,
     start: Path | None = None, about: dict[str, object] | None = None, rate: float = RATE, save_every: float = 60,
 ) -> JudgeNetwork:  # fmt: skip
     """Train, from the run's checkpoint where there is one; returns the averaged network.
@@ -230,7 +111,7 @@ def train(
         torch.manual_seed(step)  # noise and dropout: a run that is stopped goes on as if it had not been
         generator = torch.Generator().manual_seed(step)
         rows = torch.randint(len(pool), (batch,), generator=generator).to(device)
-        u = uniforms(SEED + 1, torch.arange(2 * batch, device=device) + 2 * batch * step, 32, stream=61)
+        u = uniforms(SEED + 1, torch.arange(2 * batch, device=device) + 2 * batch * step, 1, stream=61)
         losses.append(_step(network, optimiser, pool.batch(rows, u)))
         step += 1
         for name, value in network.state_dict().items():
@@ -244,15 +125,21 @@ def train(
     _save(checkpoint, network, optimiser, average, step, spent + time.monotonic() - began)
     final = JudgeNetwork().to(device)
     final.load_state_dict(average)
-    told = {"pairs": len(pool), "steps": step, "batch": batch, "kinds": TRAINING_KINDS} | (about or {})
+    told = (
+        {"pairs": len(pool), "steps": step, "batch": batch, "kinds": pool.kinds} | _started_from(start) | (about or {})
+    )
     save_network(final, run / "network.safetensors", told)
     return final.eval()
 
 
-def _step(network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Any, Tensor, Tensor]) -> Tensor:
-    crops, good, wrong = batch
+def _started_from(path: Path | None) -> dict[str, object]:
+    """What the network that a training goes on from says of itself; all kinds that one of the two has seen count."""
+    return {} if path is None else {"before": about_network(path)}
+
+
+def _step(network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Seen, Tensor, Tensor]) -> Tensor:
+    seen, good, wrong = batch
     fast = good.device.type == "cuda"
-    seen = crops if isinstance(crops, tuple) else seen_in(crops)
     with torch.autocast(good.device.type, torch.bfloat16, enabled=fast):
         sound, where = network(seen)
     loss = loss_of(sound.float(), where.float(), good, wrong)
@@ -295,20 +182,18 @@ def watch(network: JudgeNetwork, pool: Pool) -> dict[str, float]:
 def _draw(arguments: argparse.Namespace) -> None:
     draw(Path(arguments.pool), arguments.pairs, arguments.device, seconds=arguments.seconds, chunk=arguments.chunk,
          size=arguments.size, seed=HELD_OUT if arguments.held_out else SEED, soft=arguments.soft,
-         first=arguments.first, plain=arguments.plain, kinds=tuple(arguments.kinds))  # fmt: skip
+         first=arguments.first, plain=arguments.plain, kinds=tuple(arguments.kinds),
+         test_kind=arguments.test_kind)  # fmt: skip
 
 
 def _train(arguments: argparse.Namespace) -> None:
     run = Path(arguments.run)
-    folders = [Path(part) for part in arguments.pool.split(",")]
-    pool = Cache(*folders) if arguments.cached else Pool(read_pairs(folders[0], arguments.device))
     network = train(
-        pool, run, steps=arguments.steps, device=arguments.device, seconds=arguments.seconds, batch=arguments.batch,
-        start=Path(arguments.start) if arguments.start else None,
+        read_cache(*map(Path, arguments.cache)), run, steps=arguments.steps, device="cpu", seconds=arguments.seconds,
+        batch=arguments.batch, start=Path(arguments.start) if arguments.start else None, rate=arguments.rate,
     )  # fmt: skip
     if arguments.watch:
-        areas = watch(network, Pool(read_pairs(Path(arguments.watch), arguments.device)))
-        _tell(areas, run)
+        _tell(watch(network, Pool(read_pairs(Path(arguments.watch), "cpu"))), run)
 
 
 def _tell(areas: dict[str, float], run: Path) -> None:
@@ -367,19 +252,25 @@ def drawn_of_test(kind: str, seconds: float, chunk: int, size: int, device: str)
 
 def _together(arguments: argparse.Namespace) -> None:
     run, device, chunk, size = Path(arguments.run), arguments.device, arguments.chunk, arguments.size
-    parts = drawn_for(SEED, arguments.draw_seconds, arguments.pairs, chunk, size, device)
+
+    def seen(parts: list[Pairs], first: int) -> list[dict[str, Tensor]]:
+        return [seen_of(part, first + number, 1, 64) for number, part in enumerate(parts)]
+
+    parts = seen(drawn_for(SEED, arguments.draw_seconds, arguments.pairs, chunk, size, device), 0)
     watched = Pool(drawn_for(HELD_OUT, 6, 1_000, chunk, size, device))
     options = {"device": device, "batch": arguments.batch}
-    network = train(Pool(parts), run, steps=arguments.steps, seconds=arguments.train_seconds, **options)
+    network = train(Cache(list(parts)), run, steps=arguments.steps, seconds=arguments.train_seconds, **options)
     _tell(watch(network, watched), run)
     if not arguments.tune_seconds:
         return
-    others = {kind: drawn_of_test(kind, arguments.tune_seconds, 96, size, device) for kind in KINDS}
+    others = {}
+    for number, kind in enumerate(KINDS):
+        others[kind] = seen(drawn_of_test(kind, arguments.tune_seconds, 96, size, device), 1_000_000 * (number + 1))
     for left_out in KINDS:
         shown = [part for kind, some in others.items() if kind != left_out for part in some]
         few = parts[:: max(1, len(parts) // max(1, len(shown)))]
         train(
-            Pool(few + shown), run / f"without_{left_out}", steps=arguments.steps, seconds=arguments.tune_seconds,
+            Cache(few + shown), run / f"without_{left_out}", steps=arguments.steps, seconds=arguments.tune_seconds,
             start=run / "network.safetensors", rate=RATE / 3, about={"left out": left_out}, **options,
         )  # fmt: skip
 
@@ -402,16 +293,16 @@ def parser() -> argparse.ArgumentParser:
     first.add_argument("--first", type=int, default=0, help="number of the first part, so that several draw at once")
     first.add_argument("--plain", action="store_true", help="as the small model's pictures are, see draw_whole")
     first.add_argument("--kinds", nargs="+", default=TRAINING_KINDS, choices=TRAINING_KINDS)
+    first.add_argument("--test-kind", choices=KINDS, help="pairs of one of the test's kinds instead")
     first.add_argument("--held-out", action="store_true", help="other scenes, to watch the training on")
     first.set_defaults(call=_draw)
-    second = commands.add_parser("train", help="train on a pool")
-    second.add_argument("pool", help="a folder; of caches also several with commas between")
+    second = commands.add_parser("train", help="train on what cache wrote")
+    second.add_argument("cache", nargs="+")
     second.add_argument("run")
     second.add_argument("--steps", type=int, default=6_000)
     second.add_argument("--batch", type=int, default=BATCH, help="pairs")
-    second.add_argument("--device", default="cpu")
     second.add_argument("--seconds", type=float, default=float("inf"))
-    second.add_argument("--cached", action="store_true", help="POOL is a folder that the command cache made")
+    second.add_argument("--rate", type=float, default=RATE, help="of learning, at the beginning")
     second.add_argument("--start", help="a network to go on from")
     second.add_argument("--watch", help="a pool of held-out pairs to measure on at the end")
     second.set_defaults(call=_train)
@@ -427,10 +318,10 @@ def parser() -> argparse.ArgumentParser:
     both.add_argument("--train-seconds", type=float, default=80)
     both.add_argument("--tune-seconds", type=float, default=6, help="for each of the four kinds; 0: none of them")
     both.set_defaults(call=_together)
-    kept = commands.add_parser("cache", help="what the landmark network sees of a pool, for training on a CPU")
+    kept = commands.add_parser("cache", help="what the network is shown of a pool")
     kept.add_argument("pool")
     kept.add_argument("cache")
-    kept.add_argument("--versions", type=int, default=2)
+    kept.add_argument("--versions", type=int, default=1)
     kept.add_argument("--seconds", type=float, default=float("inf"))
     kept.set_defaults(call=lambda found: cache(Path(found.pool), Path(found.cache), found.versions, found.seconds))
     third = commands.add_parser("publish", help="take a run's network for the one that ships")

@@ -243,16 +243,22 @@ def _backwards(scene: Scene, row: int, finger: int, u: Tensor) -> PosedHand:
 _EDITS = {"missing": _missing, "extra": _extra, "fused": _fused, "backwards": _backwards}
 
 
+def straight_fingers(angles: Tensor) -> Tensor:
+    """[N, 5] bool: the fingers of hands with angles [N, A] that are stretched enough to show what is done to them."""
+    found = []
+    for number, name in enumerate(FINGER_NAMES):
+        bends = ("mcp_flexion", "ip_flexion") if number == 0 else ("mcp_flexion", "pip_flexion")
+        found.append((angles[:, [ANGLE_INDEX[f"{name}_{part}"] for part in bends]] < STRAIGHT).all(dim=1))
+    return torch.stack(found, dim=1)
+
+
 def _choice(scene: Scene, row: int, kind: str | None, u: float) -> int | None:
     """The finger to change; None where the pose would hide that anything is wrong.
 
     A folded finger beside a copied one makes a perfect peace sign, and a pointing hand without its finger a fist: what
     changes the number of fingers is done to hands that show most of them.
     """
-    straight = []
-    for number, name in enumerate(FINGER_NAMES):
-        bends = ("mcp_flexion", "ip_flexion") if number == 0 else ("mcp_flexion", "pip_flexion")
-        straight.append(all(float(scene.angles[row, ANGLE_INDEX[f"{name}_{part}"]]) < STRAIGHT for part in bends))
+    straight = straight_fingers(scene.angles[[row]])[0].tolist()
     shown = sum(straight[1:])
     if shown < 3 and kind != "backwards":
         return None

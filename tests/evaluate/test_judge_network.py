@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,26 +10,45 @@ import torch
 from handrawer.estimate.regions import Pyramid, to_picture
 from handrawer.evaluate import judge_kinds, judge_smears
 from handrawer.evaluate.judge_blind import COUNT, count_answers, order, pairs_of, read_labels
+from handrawer.evaluate.judge_drawn import CHANNELS
 from handrawer.evaluate.judge_kinds import MESH_EDITS, along, between, start_work, turned, workbench
 from handrawer.evaluate.judge_network import (
     CELLS,
     VIEWS,
     WEIGHTS_FILE,
     JudgeNetwork,
+    about_network,
     hand_regions,
     hand_views,
     load_network,
     look,
-    maps_of,
     parts_in_doubt,
     points_in_view,
     save_network,
     seen_in,
 )
-from handrawer.evaluate.judge_scenes import TRAINING_KINDS, compressed, crops, draw_pairs, draw_whole, processed
+from handrawer.evaluate.judge_pool import (
+    Cache,
+    Pool,
+    cache,
+    in_bytes,
+    moved,
+    read_cache,
+    read_pairs,
+    save_pairs,
+)
+from handrawer.evaluate.judge_scenes import (
+    SHOWN,
+    TRAINING_KINDS,
+    compressed,
+    crops,
+    draw_pairs,
+    draw_whole,
+    processed,
+)
 from handrawer.evaluate.judge_smears import PICTURE_EDITS, blurred, place_beside
-from handrawer.evaluate.judge_train import Cache, Pool, cache, in_bytes, moved, read_pairs, save_pairs, train
-from handrawer.evaluate.malformed import KINDS
+from handrawer.evaluate.judge_train import train
+from handrawer.evaluate.malformed import KINDS, straight_fingers
 from handrawer.mini.random_table import uniforms
 from handrawer.mini.scene import draw_scenes
 
@@ -154,26 +174,31 @@ def test_a_network_comes_back_from_its_file(tmp_path, pairs):
     with pytest.raises(ValueError, match="cannot be read"):
         load_network(tmp_path / "bad.safetensors")
     with pytest.raises(ValueError, match="224 pixels"):
-        maps_of(torch.zeros(1, 3, 64, 64))
+        seen_in(torch.zeros(1, 3, 64, 64))
 
 
-def test_the_network_that_ships_is_small_and_knows_none_of_the_test_s_kinds():
-    from safetensors import safe_open
-
+def test_the_network_that_ships_is_small_and_the_report_says_what_it_has_seen():
     assert WEIGHTS_FILE.stat().st_size < 1_000_000
-    with safe_open(WEIGHTS_FILE, framework="pt") as file:
-        about = json.loads(file.metadata()["about"])
-    assert not set(about["kinds"]) & set(KINDS) and "left out" not in about
+    about = about_network()
+    assert set(about["kinds"]) == {*TRAINING_KINDS, *KINDS} and "left out" not in about
+    assert not set(about["before"]["kinds"]) & set(KINDS), "what it goes on from is the network of unseen kinds"
+    text = (Path(__file__).parents[2] / "reports" / "judge" / "report.md").read_text(encoding="utf-8")
+    assert all(part in text for part in ("of kinds it has seen", "None of the four kinds seen", "Leave one kind out"))
 
 
-def test_training_learns_and_goes_on_where_it_stopped(tmp_path, pairs):
-    save_pairs(pairs, tmp_path / "pool.safetensors")
-    pool = Pool(read_pairs(tmp_path, "cpu"))
-    assert torch.equal(pool.sound, in_bytes(pairs).sound)
+@pytest.fixture(scope="module")
+def kept(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    save_pairs(pairs, folder / "00007.safetensors")
+    cache(folder, folder / "cache", 2)
+    return folder
+
+
+def test_training_learns_and_goes_on_where_it_stopped(tmp_path, kept):
     options = {"device": "cpu", "seconds": 1e9, "batch": 2}
-    straight = train(pool, tmp_path / "a", steps=3, **options)
+    straight = train(read_cache(kept / "cache"), tmp_path / "a", steps=3, **options)
 
-    class Stopped(Pool):
+    class Stopped(Cache):
         left = 2
 
         def batch(self, rows, u):
@@ -182,35 +207,60 @@ def test_training_learns_and_goes_on_where_it_stopped(tmp_path, pairs):
                 raise KeyboardInterrupt
             return super().batch(rows, u)
 
+    stopped = read_cache(kept / "cache")
+    stopped.__class__ = Stopped
     with pytest.raises(KeyboardInterrupt):
-        train(Stopped(read_pairs(tmp_path, "cpu")), tmp_path / "b", steps=3, save_every=0.0, **options)
+        train(stopped, tmp_path / "b", steps=3, save_every=0.0, **options)
     assert not (tmp_path / "b" / "network.safetensors").exists()
-    again = train(pool, tmp_path / "b", steps=3, **options)
+    again = train(read_cache(kept / "cache"), tmp_path / "b", steps=3, **options)
     for name, value in straight.state_dict().items():
         assert torch.allclose(value, again.state_dict()[name], atol=1e-4), name
     start = JudgeNetwork().state_dict()["fine.weight"]
     assert not torch.equal(start, straight.state_dict()["fine.weight"])
-    with pytest.raises(ValueError, match="draw them first"):
-        read_pairs(tmp_path / "nowhere", "cpu")
 
 
-def test_what_was_seen_is_kept_for_training_without_a_gpu(tmp_path, pairs):
-    save_pairs(pairs, tmp_path / "00007.safetensors")
-    cache(tmp_path, tmp_path / "cache", 2)
-    kept = Cache(tmp_path / "cache")
-    assert len(kept) == len(pairs.kind)
-    u = uniforms(305, torch.arange(2 * len(kept)), 32, stream=63 + 7)
+def test_what_was_seen_is_kept(kept, pairs, tmp_path):
+    pool, cached = Pool(read_pairs(kept, "cpu")), read_cache(kept / "cache")
+    assert torch.equal(pool.sound, in_bytes(pairs).sound) and len(cached) == len(pairs.kind)
+    u = uniforms(305, torch.arange(2 * len(cached)), 32, stream=63 + 7)
     torch.manual_seed(7)
-    crops, good, wrong = Pool(read_pairs(tmp_path, "cpu")).batch(torch.arange(len(kept)), u)
-    first, told, map_ = kept.batch(torch.arange(len(kept)), torch.zeros(2 * len(kept), 1))
+    crops, good, wrong = pool.batch(torch.arange(len(cached)), u)
+    first, told, map_ = cached.batch(torch.arange(len(cached)), torch.zeros(2 * len(cached), 1))
     assert torch.equal(good, told) and torch.allclose(wrong, map_, atol=1 / 128)
-    fine, coarse = seen_in(crops)
-    assert first[0].shape == fine.shape and torch.allclose(first[0], fine, atol=0.02, rtol=2e-3)
-    assert torch.allclose(first[1], coarse, atol=0.02, rtol=2e-3)
-    other = kept.batch(torch.arange(len(kept)), torch.ones(2 * len(kept), 1) * 0.9)[0]
-    assert not torch.equal(other[0], first[0])
+    for ours, seen in zip(first, seen_in(crops), strict=True):
+        assert ours.shape == seen.shape and torch.allclose(ours, seen, atol=0.02, rtol=2e-3)
+    other = cached.batch(torch.arange(len(cached)), torch.ones(2 * len(cached), 1) * 0.9)[0]
+    assert all(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
     with pytest.raises(ValueError, match="command cache first"):
-        Cache(tmp_path / "nowhere")
+        read_cache(tmp_path)
+    with pytest.raises(ValueError, match="draw them first"):
+        read_pairs(tmp_path, "cpu")
+
+
+def test_the_possible_hand_lies_over_the_hand(pairs):
+    """The fit to a sound hand covers what differs from the background, and nothing where there is no hand."""
+    whole = draw_whole(5, torch.arange(24), ("bones", "warped"), size=128, plain=True)
+    regions = hand_regions(whole.scene.joints_2d * 128)
+    drawn = seen_in(crops(whole.sound, regions))[2]
+    assert drawn.shape[1:] == (CHANNELS, 56, 56) and float(drawn.min()) >= 0 and float(drawn.max()) <= 1
+    covered = drawn[:, 3:9].sum(dim=1)
+    assert torch.equal((covered > 0.5), drawn[:, 9:12].abs().sum(dim=1) > 0), "normals where there is a hand alone"
+    joints = torch.stack([points_in_view(p) for p in whole.scene.joints_2d * 128])
+    at = (joints[:, [0, 5, 9, 13, 17]].mean(dim=1) * 56).long().clamp(0, 55)
+    assert bool((drawn[torch.arange(len(at)), 3, at[:, 1], at[:, 0]] > 0.5).float().mean() > 0.7), "the palm is there"
+    tips = (joints[:, 12] * 56).long().clamp(0, 55)
+    near = [covered[i, max(0, y - 4) : y + 5, max(0, x - 4) : x + 5].max() for i, (x, y) in enumerate(tips.tolist())]
+    assert float(torch.stack(near).mean()) > 0.8, "and so are tips"
+
+
+def test_changes_of_the_mesh_are_made_where_they_show():
+    whole = draw_whole(5, torch.arange(40), ("bones", "pasted"), size=64, plain=True)
+    straight = straight_fingers(whole.scene.angles)[:, 1:].sum(dim=1)
+    mesh = whole.kind == TRAINING_KINDS.index("bones")
+    assert bool(mesh.any()) and bool((straight[mesh] >= SHOWN).all()) and bool((whole.scene.view[mesh] < 2).all())
+    assert bool((straight[~mesh] < SHOWN).any() | (whole.scene.view[~mesh] == 2).any()), "others have any pose"
+    alone = draw_whole(5, torch.arange(40), ("bones",), size=64, plain=True)
+    assert set(alone.scene.index.tolist()) <= set(range(40)) and bool((alone.scene.view < 2).all())
 
 
 def test_what_is_wrong_is_told_by_finger():
