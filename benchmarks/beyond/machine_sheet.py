@@ -22,6 +22,7 @@ def sheet_of_machines(folder: Path, path: Path) -> Path:
     titles = {"ceiling": "wanted, VAE", f"adapter.{COPIES[0]}": "adapter", f"adapter.{COPIES[1]}": "another seed",
               f"box.{COPIES[0]}": "box only", "text": "text alone"}  # fmt: skip
     shown, labels = [], []
+    titles = {name: title for name, title in titles.items() if f"machine.{name}" in latents}  # one seed has no other
     for name, title in titles.items():
         pictures = list(decode(base, latents[f"machine.{name}"][:SHOWN], 8).float() / 255)
         shown += pictures

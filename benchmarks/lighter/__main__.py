@@ -36,7 +36,7 @@ def main() -> int:
     if given.command == "sheet":
         from .looks import sheet_of_steps
 
-        sheet_of_steps(given.out, Path("reports/lighter/sheet.jpg"))
+        sheet_of_steps(given.out, Path("reports/lighter/few_steps.jpg"))
     return 0 if done else 1
 
 
