@@ -17,7 +17,7 @@ BEST_OF = Workflow(
             (400, 20),
         ),
         **base((420, 340), "a right hand, open palm, light skin, blue sleeve, grey background, soft light", batch=8),
-        "sampler": sampler((1100, 340), ("mini", 0), ("positive", 0), ("negative", 0), ("latent", 0), seed=11),
+        "sampler": sampler((1100, 340), ("mini", 0), ("positive", 0), ("negative", 0), ("latent", 0), seed=12),
         "decode": decode((1100, 650)),
         "all": preview((1400, 760), ("decode", 0), "All of them"),
         "pick": Node(

@@ -67,7 +67,8 @@ def posed() -> list[dict]:
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    chromium(), need_playwright()  # what is missing is said before a server starts
+    chromium()  # what is missing is said before a server starts
+    need_playwright()
     place = checkout()
     if place is None:
         pytest.skip("no ComfyUI checkout: set COMFYUI_PATH, or clone ComfyUI to ~/ComfyUI")
