@@ -5,8 +5,8 @@
     python -m handrawer.evaluate.judge_fit fit MEASURED                       # writes judge.json
 
 ``measure`` writes MEASURED (safetensors) with the signals of training and test hands, and beside it MEASURED.views with
-what the network is to see; ``look`` adds what it says. The model that ships is fitted to the kinds that its network was
-trained on (``judge_kinds``, ``judge_smears``), and to none of the four of ``malformed``, which are the test's.
+what the network is to see; ``look`` adds what it says. The logistic model is fitted to the kinds of ``judge_kinds`` and
+``judge_smears``, and to none of the four of ``malformed``, which are the test's.
 """
 
 from __future__ import annotations

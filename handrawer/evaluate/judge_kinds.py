@@ -1,8 +1,8 @@
-"""Malformations of the mesh that the judge's network learns from: many, and none of the four that it is tested on.
+"""Malformations of the mesh that the judge's network learns from: many, and none of the four of its test.
 
 Every kind here leaves the hand its five digits (`malformed` takes them away, adds to them, fuses them and bends joints
-the wrong way: those four are for the test alone). All edits run in batches on one device, with random numbers that
-depend on a scene's number alone.
+the wrong way: a network that has not seen those four tells how the judge does on kinds that are new to it). All edits
+run in batches on one device, with random numbers that depend on a scene's number alone.
 """
 
 from __future__ import annotations

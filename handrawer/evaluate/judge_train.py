@@ -1,4 +1,4 @@
-"""Trains the judge's network on synthetic hands with malformations that are none of the test's.
+"""Trains the judge's network on synthetic hands, sound and malformed.
 
     python -m handrawer.evaluate.judge_train draw POOL --pairs 24000 [--device cuda] [--seconds 100]
     python -m handrawer.evaluate.judge_train cache POOL CACHE              # what the network is shown of them
