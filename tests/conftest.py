@@ -49,6 +49,9 @@ def import_host() -> Path:
     comfy.cli_args.args.cpu = True
     import comfy.sd  # pyright: ignore[reportMissingImports]
 
+    # As the host's main does: its nodes put a folder with another `utils` on the path.
+    import utils.extra_config  # noqa: F401  # pyright: ignore[reportMissingImports]
+
     return place
 
 
