@@ -5,4 +5,4 @@ The library is pure PyTorch and never imports ComfyUI. Its parts, in the order i
 `mini` (the embedded small diffusion model), `train`, `evaluate`, and `cli` (the command line).
 """
 
-__version__ = "0.4.1"
+__version__ = "0.4.2"

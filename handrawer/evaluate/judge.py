@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..estimate.calibration import mediapipe_points_2d
 from ..estimate.estimate import as_rgb
+from ..estimate.find import Landmarks
 from ..estimate.landmarks import LandmarkDetector
 from ..estimate.regions import Pyramid
 from ..hand.hands import Frame, Hand, Hands
@@ -38,6 +39,7 @@ ANOTHER_HAND = 1.0  # joint error in hand sizes, from where a found hand is none
 GOOD = 0.5  # quality from where a hand counts as sound
 # A hand that is badly drawn looks less like one from afar: a palm is believed early, and what is there decides.
 PALM_CONFIDENCE, MIN_CONFIDENCE = 0.2, 0.5
+FURTHER_LOOKS, LESS_SURE = ("balanced", "thorough"), 0.4  # where nothing was found: at this share of the confidence
 _FIELDS = ("names", "mean", "spread", "weights", "bias", "usual", "usual_spread")
 
 
@@ -228,8 +230,24 @@ def detector_of_judge(
     max_hands: int, min_confidence: float = MIN_CONFIDENCE, thoroughness: str = "balanced"
 ) -> LandmarkDetector:
     """Finds the hands that are judged."""
-    palm = min(PALM_CONFIDENCE, min_confidence)
+    palm = min(PALM_CONFIDENCE, 0.5 * min_confidence)
     return LandmarkDetector(max_hands, min_confidence, thoroughness=thoroughness, palm_confidence=palm)
+
+
+def hands_to_judge(picture: Tensor, detector: LandmarkDetector, boxes: Tensor | None = None) -> list[Landmarks]:
+    """The hands in a picture [H, W, 3], largest first; where there seems to be none, those of more patient looks.
+
+    The landmark network's first look at a hand, whose place is only guessed, is often less sure than its last. So the
+    further looks take in what is less sure, and keep what is in the end as sure as was asked for. ``fast`` detectors
+    look once.
+    """
+    found = detector(picture, boxes)
+    further = () if detector.thoroughness == "fast" else FURTHER_LOOKS
+    for thoroughness in further:
+        if not found:
+            patient = detector_of_judge(detector.max_hands, LESS_SURE * detector.min_confidence, thoroughness)
+            found = [hand for hand in patient(picture, boxes) if hand.presence >= detector.min_confidence]
+    return found
 
 
 def judge_pictures(
@@ -270,7 +288,7 @@ def judge_pictures(
 def _judge(picture: Tensor, detector: LandmarkDetector, boxes: Tensor | None, wanted: Frame | None) -> PictureJudgement:
     height, width = picture.shape[:2]
     size = torch.tensor([width, height], dtype=torch.float32)
-    landmarks = detector(picture, boxes)
+    landmarks = hands_to_judge(picture, detector, boxes)
     judged: list[Judgement] = []
     if landmarks:
         statistics = judge_model()

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..estimate.landmarks import LandmarkDetector
 from ..estimate.regions import Pyramid
-from .judge import MODEL_FILE, NETWORK, JudgeModel, detector_of_judge
+from .judge import MODEL_FILE, NETWORK, JudgeModel, detector_of_judge, hands_to_judge
 from .judge_network import WEIGHTS_FILE, hand_views, load_network, look
 from .judge_signals import anatomy, bone_ratios, explain, fit_signals, look_again, middle, steadiness
 from .judge_silhouette import compare
@@ -36,8 +36,8 @@ log = logging.getLogger("handrawer")
 
 SOUND, ANY = "sound", "any"  # sound hands in poses that show most fingers; in all poses and views
 OTHER = "other"  # malformed in one of the ways that the network was trained on
-TRAIN_SEED, TEST_SEED = 101, 203
-TRAIN_COUNT = {SOUND: 100, ANY: 40, **dict.fromkeys(KINDS, 30), OTHER: 150}
+TRAIN_SEED, TEST_SEED = 101, 204
+TRAIN_COUNT = {SOUND: 160, ANY: 60, **dict.fromkeys(KINDS, 30), OTHER: 300}
 TEST_COUNT = {SOUND: 100, **dict.fromkeys(KINDS, 50)}
 CHUNK = 8  # scenes that a worker draws at once
 RIDGE = 0.02  # of the logistic model's standardised weights
@@ -74,7 +74,7 @@ class Measured:
 
 def measure_picture(picture: Tensor, detector: LandmarkDetector) -> dict | None:
     """What the judge sees in the largest hand of a picture [H, W, 3]; None where there is none."""
-    landmarks = detector(picture)
+    landmarks = hands_to_judge(picture, detector)
     if not landmarks:
         return None
     height, width = picture.shape[:2]
@@ -287,7 +287,7 @@ def _measure(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + arguments.seconds
     if Path(arguments.measured).is_file():  # what was measured before stays
         sets = load_measured(arguments.measured, views=True)
-    for name, seed, counts in (("test", TEST_SEED, TEST_COUNT), ("train", TRAIN_SEED, TRAIN_COUNT)):
+    for name, seed, counts in (("test", arguments.test_seed, TEST_COUNT), ("train", TRAIN_SEED, TRAIN_COUNT)):
         if name in sets or name not in arguments.sets:
             continue
         wanted = {
@@ -330,6 +330,7 @@ def main() -> None:
     first.add_argument("measured")
     first.add_argument("--workers", type=int, default=1)
     first.add_argument("--sets", nargs="+", default=("test", "train"), choices=("test", "train"))
+    first.add_argument("--test-seed", type=int, default=TEST_SEED, help="of the test's scenes")
     first.add_argument("--few", action="store_true", help="without the test's kinds in the training hands")
     first.add_argument("--seconds", type=float, default=float("inf"), help="after which what is there is kept")
     first.add_argument("--share", type=float, default=1.0, help="of the number of hands")

@@ -1,160 +1,25 @@
 """Malformations of the mesh that the judge's network learns from: many, and none of the four of its test.
 
-Every kind here leaves the hand its five digits (`malformed` takes them away, adds to them, fuses them and bends joints
-the wrong way: a network that has not seen those four tells how the judge does on kinds that are new to it). All edits
-run in batches on one device, with random numbers that depend on a scene's number alone.
+None of them takes a digit away, grows another one from the palm, makes one of two, or bends a joint the wrong way, as
+`malformed` does: a network that has not seen those four tells how the judge does on kinds that are new to it. The
+nearest to them are a finger that forks, two joined by a skin, and one that stands in its neighbour.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..hand.anatomy import angles_to_rotations
-from ..hand.model import HandModel, load_open_hand
+from ..hand.model import load_open_hand
 from ..hand.skinning import pose_hand
-from ..mini.picture import Skin, make_skin
-from ..mini.scene import Scene
-from .malformed import stump_model, workshop
+from .judge_workbench import Work, along, between, finger_of, mask_of, outside, ramp, turned
 
 NUMBERS = 24  # random numbers that an edit may use
-_BASES = (2, 5, 9, 13, 17)  # the joint of the 21 from where a finger stands free
-
-
-@dataclass(frozen=True, eq=False)
-class Workbench:
-    """What the edits need to know of the hand, on one device."""
-
-    hand: HandModel
-    """The open hand."""
-    model: HandModel
-    """The workshop's: the open hand and a second copy of every finger."""
-    skin: Skin
-    copies: tuple[Tensor, ...]
-    """For each finger its copy's vertices."""
-    own: tuple[Tensor, ...]
-    """For each finger the vertices that were copied."""
-    finger: Tensor
-    """[V] the finger of a vertex; -1 for palm and copies."""
-    stumps: tuple[HandModel, ...]
-    """For each finger the workshop's hand without it."""
-
-
-@functools.lru_cache(maxsize=2)
-def workbench(device: str = "cpu") -> Workbench:
-    """The workbench on a device, made once."""
-    model, copies = workshop()
-    hand = load_open_hand()
-    count = len(hand.template)
-    number = torch.div(hand.parts - 1, 3, rounding_mode="floor")
-    finger = torch.full((len(model.template),), -1)
-    finger[:count] = torch.where(hand.parts > 1, number, -1)
-    own = tuple(torch.nonzero(finger[:count] == k)[:, 0].to(device) for k in range(5))
-    stumps = tuple(stump_model(k, 1 if k == 0 else 0).to(device) for k in range(5))
-    on_device = model.to(device)
-    return Workbench(
-        hand.to(device), on_device, make_skin(on_device), tuple(c.to(device) for c in copies), own, finger.to(device),
-        stumps,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """N hands that are being edited."""
-
-    bench: Workbench
-    scene: Scene
-    vertices: Tensor
-    """[N, V, 3] metres, camera frame, the copies collapsed to a point inside the hand."""
-    joints: Tensor
-    """[N, 21, 3] of the sound hand."""
-    wrist: Tensor
-    """[N, 3, 3] the wrist's rotation."""
-
-    @property
-    def unit(self) -> Tensor:
-        """[N] metres from the wrist to the middle finger's base."""
-        return (self.joints[:, 9] - self.joints[:, 0]).norm(dim=-1)
-
-    def chain(self, finger: Tensor) -> Tensor:
-        """[N, 4, 3] the joints of each hand's finger [N], base to tip."""
-        rows = 1 + 4 * finger[:, None] + torch.arange(4, device=finger.device)
-        return self.joints.gather(1, rows[..., None].expand(-1, -1, 3))
-
-    def base(self, finger: Tensor) -> Tensor:
-        """[N, 3] where the finger stands free."""
-        rows = torch.tensor(_BASES, device=finger.device)[finger]
-        return self.joints.gather(1, rows[:, None, None].expand(-1, 1, 3))[:, 0]
-
-    def frame(self, finger: Tensor) -> Tensor:
-        """[N, 3, 3] columns: along the finger, away from the palm, and across."""
-        rows = torch.tensor(_BASES, device=finger.device)[finger][:, None, None].expand(-1, 1, 3)
-        along = F.normalize((self.joints.gather(1, rows + 1) - self.joints.gather(1, rows))[:, 0], dim=-1)
-        back = self.wrist[..., 2]
-        back = F.normalize(back - (back * along).sum(-1, keepdim=True) * along, dim=-1)
-        return torch.stack([along, back, torch.linalg.cross(along, back)], dim=-1)
-
-
-def start_work(scene: Scene, bench: Workbench) -> Work:
-    """The scene's hands, nothing edited yet."""
-    posed = scene.posed
-    hidden = [posed.joints[:, [1 + 4 * k]].expand(-1, len(copy), -1) for k, copy in enumerate(bench.copies)]
-    return Work(bench, scene, torch.cat([posed.vertices, *hidden], dim=1), posed.joints, posed.rotations[:, 0])
-
-
-def along(points: Tensor, chain: Tensor) -> Tensor:
-    """[N, P] where on chains of four joints [N, 4, 3] points [N, P, 3] lie: 0 at the base to 3 at the tip."""
-    places, distances = [], []
-    for bone in range(3):
-        a, step = chain[:, None, bone], (chain[:, bone + 1] - chain[:, bone])[:, None]
-        t = (((points - a) * step).sum(-1) / (step * step).sum(-1).clamp_min(1e-12)).clamp(0, 1)
-        distances.append((points - (a + t[..., None] * step)).norm(dim=-1))
-        places.append(bone + t)
-    best = torch.stack(distances).argmin(dim=0, keepdim=True)
-    return torch.stack(places).gather(0, best)[0]
-
-
-def between(chain: Tensor, place: Tensor) -> Tensor:
-    """[N, P, 3] the points of chains [N, 4, 3] at places [N, P], 0 to 3."""
-    bone = place.floor().clamp(0, 2).long()
-    low = chain.gather(1, bone[..., None].expand(-1, -1, 3))
-    high = chain.gather(1, (bone + 1)[..., None].expand(-1, -1, 3))
-    return torch.lerp(low, high, (place - bone)[..., None])
-
-
-def turned(points: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
-    """Points [N, P, 3] about axes [N, 3] through the origin by [N, P] radians (Rodrigues)."""
-    axis = axis[:, None].expand_as(points)
-    cos, sin = angle.cos()[..., None], angle.sin()[..., None]
-    inner = (axis * points).sum(-1, keepdim=True)
-    return points * cos + torch.linalg.cross(axis, points) * sin + axis * inner * (1 - cos)
-
-
-def ramp(place: Tensor, start: Tensor | float, over: float) -> Tensor:
-    """0 before ``start``, 1 after ``start + over``, smooth between."""
-    t = ((place - start) / over).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _finger(u: Tensor) -> Tensor:
-    return (u * 5).long().clamp_max(4)
-
-
-def _mask(work: Work, finger: Tensor) -> Tensor:
-    """[N, V, 1] 1 on the finger."""
-    return (work.bench.finger[None] == finger[:, None]).float()[..., None]
-
-
-def _outside(u: Tensor, low: tuple[float, float], high: tuple[float, float]) -> Tensor:
-    """Uniform in ``low`` for u under a half, else in ``high``."""
-    first = low[0] + (low[1] - low[0]) * 2 * u
-    return torch.where(u < 0.5, first, high[0] + (high[1] - high[0]) * (2 * u - 1))
 
 
 def _stretch(work: Work, vertices: Tensor, finger: Tensor, factors: Tensor) -> Tensor:
@@ -164,14 +29,14 @@ def _stretch(work: Work, vertices: Tensor, finger: Tensor, factors: Tensor) -> T
     bones = (chain[:, 1:] - chain[:, :-1]) * factors[..., None]
     other = torch.cat([chain[:, :1], chain[:, :1] + bones.cumsum(dim=1)], dim=1)
     place = along(vertices, chain)
-    return vertices + _mask(work, finger) * (between(other, place) - between(chain, place))
+    return vertices + mask_of(work, finger) * (between(other, place) - between(chain, place))
 
 
 def _bones(work: Work, u: Tensor) -> Tensor:
     """A finger of the wrong length, or with one bone far too short or long."""
-    finger, which = _finger(u[:, 0]), torch.arange(3, device=u.device)
-    whole = _outside(u[:, 1], (0.35, 0.6), (1.4, 1.9))[:, None].expand(-1, 3)
-    one = _outside(u[:, 2], (0.08, 0.3), (1.8, 2.6))[:, None]
+    finger, which = finger_of(u[:, 0]), torch.arange(3, device=u.device)
+    whole = outside(u[:, 1], (0.35, 0.6), (1.4, 1.9))[:, None].expand(-1, 3)
+    one = outside(u[:, 2], (0.08, 0.3), (1.8, 2.6))[:, None]
     bone = torch.maximum((u[:, 3] * 3).long().clamp_max(2), (finger == 0).long())  # a thumb's first is in the palm
     single = torch.where(bone[:, None] == which, one, 1.0)
     return _stretch(work, work.vertices, finger, torch.where(u[:, 4:5] < 0.55, whole, single))
@@ -179,17 +44,17 @@ def _bones(work: Work, u: Tensor) -> Tensor:
 
 def _thick(work: Work, u: Tensor) -> Tensor:
     """A finger too thick or thin: all along, in a ring, at the tip, or tapering to a point."""
-    finger = _finger(u[:, 0])
+    finger = finger_of(u[:, 0])
     chain = work.chain(finger)
     place = along(work.vertices, chain)
-    how, factor = u[:, 1:2], _outside(u[:, 2], (0.35, 0.55), (1.6, 2.2))[:, None]
+    how, factor = u[:, 1:2], outside(u[:, 2], (0.35, 0.55), (1.6, 2.2))[:, None]
     ring = torch.exp(-(((place - (0.8 + 2.0 * u[:, 3:4])) / 0.35) ** 2))
     profile = torch.where(how < 0.4, ramp(place, 0.2, 0.6), torch.where(how < 0.7, ring, ramp(place, 1.8, 1.0)))
     profile = torch.where(how > 0.85, ramp(place, 0.5, 2.4), profile)
     factor = torch.where(how > 0.85, 0.12, factor)
     axis = between(chain, place)
     grown = axis + (work.vertices - axis) * (1 + (factor - 1) * profile)[..., None]
-    return torch.lerp(work.vertices, grown, _mask(work, finger))
+    return torch.lerp(work.vertices, grown, mask_of(work, finger))
 
 
 def _kink(work: Work, vertices: Tensor, finger: Tensor, u: Tensor, degrees: tuple[float, float]) -> Tensor:
@@ -204,12 +69,12 @@ def _kink(work: Work, vertices: Tensor, finger: Tensor, u: Tensor, degrees: tupl
     angle = torch.deg2rad(degrees[0] + (degrees[1] - degrees[0]) * u[:, 2:3])
     share = ramp(along(vertices, chain), at - 0.15, 0.3)
     bent = pivot + turned(vertices - pivot, axis, angle * share)
-    return torch.lerp(vertices, bent, _mask(work, finger))
+    return torch.lerp(vertices, bent, mask_of(work, finger))
 
 
 def _fracture(work: Work, u: Tensor) -> Tensor:
     """A finger broken in the middle of a bone; some of them twice, in a zigzag."""
-    finger = _finger(u[:, 0])
+    finger = finger_of(u[:, 0])
     once = _kink(work, work.vertices, finger, u[:, 1:4], (40, 85))
     at_both = u[:, 1:4].clone()
     at_both[:, 0] = 0.1
@@ -221,14 +86,14 @@ def _fracture(work: Work, u: Tensor) -> Tensor:
 
 def _twist(work: Work, u: Tensor) -> Tensor:
     """A finger wrung about its own length."""
-    finger = _finger(u[:, 0])
+    finger = finger_of(u[:, 0])
     chain = work.chain(finger)
     place = along(work.vertices, chain)
     axis = between(chain, place)
     bone = F.normalize(chain[:, 3] - chain[:, 1], dim=-1)
     angle = torch.deg2rad(100 + 100 * u[:, 1:2]) * ramp(place, 0.4, 1.6)
     wrung = axis + turned(work.vertices - axis, bone, torch.where(u[:, 2:3] < 0.5, angle, -angle))
-    return torch.lerp(work.vertices, wrung, _mask(work, finger))
+    return torch.lerp(work.vertices, wrung, mask_of(work, finger))
 
 
 def _lump(work: Work, u: Tensor) -> Tensor:
@@ -294,7 +159,7 @@ def _about(axis: Tensor, angle: Tensor) -> Tensor:
 
 def _moved(work: Work, u: Tensor) -> Tensor:
     """A finger that grows from somewhere else: farther down, or on the other side; the thumb beside the little one."""
-    finger = _finger(u[:, 0])
+    finger = finger_of(u[:, 0])
     joints, wrist = work.joints, work.wrist
     base, unit = work.base(finger), work.unit[:, None]
     down = F.normalize(joints[:, 0] - base, dim=-1)
@@ -315,7 +180,7 @@ def _moved(work: Work, u: Tensor) -> Tensor:
 
 def _replaced(work: Work, u: Tensor) -> Tensor:
     """One finger in another's place: a finger for the thumb, a thumb for a finger, a little one for the middle one."""
-    gone = _finger(u[:, 0])
+    gone = finger_of(u[:, 0])
     others = torch.tensor([(2, 1, 4), (0, 0, 0), (4, 0, 0), (0, 0, 0), (2, 0, 2)], device=u.device)
     source = others[gone, (u[:, 2] * 3).long().clamp_max(2)]
     turn = work.frame(gone) @ work.frame(source).mT
@@ -323,9 +188,139 @@ def _replaced(work: Work, u: Tensor) -> Tensor:
     return _put(work, _stumped(work, gone), source, turn, work.base(gone), size)
 
 
+def _boneless(work: Work, u: Tensor) -> Tensor:
+    """A finger that curls along all its length to any side, as if there were no joints."""
+    finger = finger_of(u[:, 0])
+    chain = work.chain(finger)
+    place = along(work.vertices, chain)
+    bone = F.normalize(chain[:, 2] - chain[:, 1], dim=-1)
+    any_way = work.frame(finger)[..., 1]
+    across = F.normalize(any_way - (any_way * bone).sum(-1, keepdim=True) * bone, dim=-1)
+    axis = turned(across[:, None], bone, 2 * math.pi * u[:, 1:2])[:, 0]
+    first = (finger == 0)[:, None] * 0.7 + 0.35
+    last, share = torch.deg2rad(80 + 110 * u[:, 2:3]), ((place - first) / (3.0 - first)).clamp(0, 1)
+    # The line of a finger whose direction turns evenly, step by step, and each slice of it turned with the line.
+    steps = torch.linspace(0, 1, 25, device=u.device)[None].expand(len(u), -1)
+    directions = turned((between(chain, torch.full_like(first, 3.0)) - between(chain, first)).expand(-1, 25, -1),
+                        axis, last * steps)  # fmt: skip
+    walked = torch.cat([torch.zeros_like(directions[:, :1]), directions[:, :-1].cumsum(1) / 24], dim=1)
+    line = between(chain, first) + walked
+    at = share * 24
+    low = at.floor().clamp(0, 23).long()
+    pick = low[..., None].expand(-1, -1, 3)
+    middle = torch.lerp(line.gather(1, pick), line.gather(1, pick + 1), (at - low)[..., None])
+    curled = middle + turned(work.vertices - between(chain, place), axis, last * share)
+    moved = torch.where((place > first)[..., None], curled, work.vertices)
+    return torch.lerp(work.vertices, moved, mask_of(work, finger))
+
+
+def _outsized(work: Work, u: Tensor) -> Tensor:
+    """A finger of another hand's size, thick and long alike; in some of them two."""
+    vertices = work.vertices
+    first = finger_of(u[:, 0])
+    second = (first + 1 + (u[:, 1] * 4).long().clamp_max(3)) % 5
+    for finger, factor, some in (
+        (first, outside(u[:, 2], (0.4, 0.62), (1.4, 1.8)), torch.ones_like(first, dtype=torch.bool)),
+        (second, outside(u[:, 3], (0.4, 0.7), (1.3, 1.7)), u[:, 4] < 0.35),
+    ):
+        chain = work.chain(finger)
+        start = (finger == 0).float()[:, None]  # a thumb's first bone is in the palm
+        place, base = along(vertices, chain), between(chain, start)
+        grown = base + (vertices - base) * (1 + (factor[:, None] - 1) * ramp(place, start, 0.35))[..., None]
+        vertices = torch.lerp(vertices, grown, mask_of(work, finger) * some[:, None, None])
+    return vertices
+
+
+def _severed(work: Work, u: Tensor) -> Tensor:
+    """A finger that thins to a thread somewhere, its end farther out or beside itself."""
+    finger = finger_of(u[:, 0])
+    chain = work.chain(finger)
+    place = along(work.vertices, chain)
+    at = torch.where(finger == 0, 1.3 + 0.9 * u[:, 1], 0.5 + 1.7 * u[:, 1])[:, None]
+    axis = between(chain, place)
+    thin = torch.exp(-(((place - at) / 0.16) ** 2))[..., None]
+    thread = axis + (work.vertices - axis) * (1 - 0.97 * thin)
+    frame = work.frame(finger)
+    turn = 2 * math.pi * u[:, 2:3]
+    beside = frame[..., 1] * turn.cos() + frame[..., 2] * turn.sin()
+    out = F.normalize(chain[:, 3] - chain[:, 2], dim=-1)
+    gap = torch.where(u[:, 3:4] < 0.5, out * (0.006 + 0.012 * u[:, 4:5]), beside * (0.008 + 0.010 * u[:, 4:5]))
+    ended = thread + gap[:, None] * ramp(place, at - 0.08, 0.16)[..., None]
+    return torch.lerp(work.vertices, ended, mask_of(work, finger))
+
+
+def _crowded(work: Work, u: Tensor) -> Tensor:
+    """Fingers whose bases do not stand in their row: some stand in a neighbour, and leave a gap."""
+    across = F.normalize(work.joints[:, 17] - work.joints[:, 5], dim=-1)
+    pitch = (work.joints[:, 17] - work.joints[:, 5]).norm(dim=-1, keepdim=True) / 3
+    vertices = work.vertices
+    main = 1 + (u[:, 0] * 4).long().clamp_max(3)
+    for number in (1, 2, 3, 4):
+        finger = torch.full_like(main, number)
+        sign = torch.where(u[:, number] < 0.5, -1.0, 1.0) * (1 - 2 * (number == 1) * (u[:, number] < 0.5).float())
+        sign = torch.where(torch.tensor(number == 4, device=u.device), -sign.abs(), sign)
+        share = torch.where(main == number, 0.4 + 0.4 * u[:, 5 + number], 0.25 * u[:, 5 + number])
+        chain = work.chain(finger)
+        off = (across * pitch * (sign * share)[:, None])[:, None] * ramp(along(vertices, chain), -0.05, 0.4)[..., None]
+        # The finger moves as a whole; the skin between it and the palm follows.
+        vertices = vertices + off * mask_of(work, finger)
+    return vertices
+
+
+def _forked(work: Work, u: Tensor) -> Tensor:
+    """A finger that forks into two ends behind one of its joints."""
+    finger = finger_of(u[:, 0])
+    chain = work.chain(finger)
+    at = torch.where(finger == 0, 1.2 + 0.5 * u[:, 1], 0.7 + 1.2 * u[:, 1])[:, None]
+    pivot = between(chain, at)
+    angle = torch.deg2rad(14 + 16 * u[:, 2:3])
+    axis = F.normalize(work.frame(finger)[..., 1], dim=-1)
+    size = (0.75 + 0.35 * u[:, 3])[:, None, None]
+
+    def bent(vertices: Tensor, sign: float) -> Tensor:
+        share = ramp(along(vertices, chain), at - 0.1, 0.2)
+        return pivot + turned(vertices - pivot, axis, sign * angle * share)
+
+    vertices = torch.lerp(work.vertices, bent(work.vertices, 1.0), mask_of(work, finger))
+    for number in range(5):
+        rows = torch.nonzero(finger == number)[:, 0]
+        if len(rows):
+            own, copy = work.bench.own[number], work.bench.copies[number]
+            place = along(work.vertices[:, own], chain)
+            second = bent(work.vertices[:, own], -1.0)
+            inside = between(chain, place.clamp_min(0)).expand_as(second)
+            second = pivot + (torch.where((place < at - 0.1)[..., None], inside, second) - pivot) * size
+            vertices[rows[:, None], copy[None]] = second[rows]
+    return vertices
+
+
+def _webbed(work: Work, u: Tensor) -> Tensor:
+    """Two neighbours with a skin between them, up to a joint or to the tips, as a duck has."""
+    first = 1 + (u[:, 0] * 3).long().clamp_max(2)
+    pair = (first, first + 1)
+    chains = [work.chain(finger) for finger in pair]
+    high = (0.9 + 1.6 * u[:, 1])[:, None]
+    vertices = work.vertices
+    for finger, own, other in ((pair[0], *chains), (pair[1], *chains[::-1])):
+        place = along(work.vertices, own)
+        here, there = between(own, place), between(other, place)
+        step = there - here
+        toward = ((work.vertices - here) * step).sum(-1) / (step * step).sum(-1).clamp_min(1e-9)
+        radius = 0.008 / step.norm(dim=-1).clamp_min(1e-4)  # of a finger, as a share of the way
+        edge = (toward / radius).clamp(0, 1) ** 0.5 * ramp(high - place, 0.0, 0.3)
+        target = here + step * 0.51 + (work.vertices - here - step * toward[..., None]) * 0.6  # a thin skin
+        webbed = torch.lerp(work.vertices, target, edge[..., None])
+        vertices = torch.where(mask_of(work, finger) > 0, webbed, vertices)
+    return vertices
+
+
 MESH_EDITS: dict[str, Callable[[Work, Tensor], Tensor]] = {
     "bones": _bones, "thick": _thick, "fracture": _fracture, "twist": _twist, "lump": _lump, "gnarled": _gnarled,
-    "moved": _moved, "replaced": _replaced,
+    "moved": _moved, "replaced": _replaced, "boneless": _boneless, "outsized": _outsized, "severed": _severed,
+    "crowded": _crowded, "forked": _forked, "webbed": _webbed,
 }  # fmt: skip
 """Each: N hands and [N, NUMBERS] numbers in [0, 1) to vertices [N, V, 3]."""
-OF_A_FINGER = ("bones", "thick", "fracture", "twist", "moved", "replaced")  # the first number chooses the finger
+OF_A_FINGER = (
+    "bones", "thick", "fracture", "twist", "moved", "replaced", "boneless", "outsized", "severed", "forked",
+)  # fmt: skip
+"""Those whose first number chooses the finger."""

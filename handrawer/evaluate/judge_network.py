@@ -30,7 +30,10 @@ WIDTH, DRAWN_WIDTH = 48, 24
 CELLS = 28  # side of the map of what is wrong
 REGION = 0.88  # the judge's region over the landmark network's, which leaves room for a hand that moves on
 # Each look at a hand: dx, dy (shares of the side), scale, turn (radians), mirrored.
-VIEWS = ((0.0, 0.0, 1.0, 0.0, False), (0.0, 0.0, 1.0, 0.0, True), (0.03, -0.03, 1.1, 0.2, False))
+VIEWS = (
+    (0.0, 0.0, 1.0, 0.0, False), (0.0, 0.0, 1.0, 0.0, True), (0.03, -0.03, 1.1, 0.2, False),
+    (-0.03, 0.02, 0.94, -0.2, True), (0.02, 0.03, 1.05, -0.3, False),
+)  # fmt: skip
 UPRIGHT = 2  # the first views, whose maps lie on each other
 WRONG = 0.5  # chance from where a cell counts as wrong
 LEAST_WRONG = 3.0  # cells that must be wrong for a part of the hand to be named

@@ -1,11 +1,12 @@
 """The report of the judge: how well it tells malformed hands from sound ones, of kinds that it has learned and not.
 
-    python -m handrawer.evaluate.judge_report MEASURED.safetensors OUT [--pictures FOLDER] [--blind FOLDER]
+    python -m handrawer.evaluate.judge_report MEASURED.safetensors OUT [--again MEASURED ...] [--pictures FOLDER]
+                                              [--blind FOLDER]
 
 MEASURED comes from ``judge_fit measure`` and ``look``, which may have asked other networks beside the one that ships:
-one by the name "none", trained without the test's four kinds, and one by the name of each kind, trained without it.
-``--blind`` is the folder of
-``judge_blind``, whose pictures' labels lie in OUT/labels.json. ``--pictures`` also judges pictures of a folder.
+one by the name "learned", which has learned the test's four kinds as well, and one by the name of each kind, which has
+learned the three others. ``--again`` are tests with other seeds. ``--blind`` is the folder of ``judge_blind``, whose
+pictures' labels lie in OUT/labels.json. ``--pictures`` also judges pictures of a folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .judge_scenes import TRAINING_KINDS
 
 BAR = 0.85
 RESAMPLES = 1000
-NONE = "none"  # name of a network that has seen none of the four kinds
+LEARNED = "learned"  # name of a network that has learned the four kinds as well
 CAUTION = (
     "The judge was fitted to synthetic hands alone. Compare qualities of pictures of one kind with each other, and "
     "choose the bar by eye."
@@ -154,8 +155,18 @@ def _kinds_of(about: dict[str, Any]) -> set[str]:
     return set(about["kinds"]) | (_kinds_of(about["before"]) if "before" in about else set())
 
 
-def report(parts: dict[str, Measured], pictures: Sequence[Path] = (), blind: tuple[Tensor, Path] | None = None) -> str:
-    """The report as Markdown."""
+def report(
+    parts: dict[str, Measured],
+    pictures: Sequence[Path] = (),
+    blind: tuple[Tensor, Path] | None = None,
+    again: Sequence[Measured] = (),
+) -> str:
+    """The report as Markdown.
+
+    Args:
+        parts: "train" and "test" of ``judge_fit.load_measured``.
+        again: tests with other seeds.
+    """
     train, test = parts["train"], parts["test"]
     found = ", ".join(f"{kind} {float(test.found[test.rows(kind)].float().mean()):.0%}" for kind in (SOUND, *KINDS))
     head = [
@@ -172,11 +183,13 @@ def report(parts: dict[str, Measured], pictures: Sequence[Path] = (), blind: tup
         "", f"The bar is an area under the ROC curve of {BAR} on kinds that were not used. {len(train.kind)} hands for "
         f"the logistic fit, {len(test.kind)} for the test.", "",
         f"Hands that were found at all: {found}. A hand that is not found has the quality 0.",
-        "", "## The judge that ships, on other pictures" + (" of kinds it has seen" if not unseen else ""), "",
+        "", "## The judge that ships, on pictures of kinds that it has " + ("not seen" if unseen else "seen"), "",
         *head, *rows_of_kinds(train, test),
     ]  # fmt: skip
-    if NONE in test.sound:
-        lines += ["", "## None of the four kinds seen", "", *head, *rows_of_kinds(train, test, NONE)]
+    for number, other in enumerate(again, start=2):
+        lines += ["", f"## The same, test number {number}, with another seed", "", *head, *rows_of_kinds(train, other)]
+    if LEARNED in test.sound:
+        lines += ["", "## After learning the four kinds too", "", *head, *rows_of_kinds(train, test, LEARNED)]
     left_out = rows_left_out(train, test)
     if left_out:
         lines += ["", "## Leave one kind out", "", "The network was shown the other three as well.", "",
@@ -197,6 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measured")
     parser.add_argument("out", help="folder of the report, with labels.json")
+    parser.add_argument("--again", nargs="+", default=[], help="tests with other seeds, as MEASURED")
     parser.add_argument("--blind", help="a folder of judge_blind")
     parser.add_argument("--pictures", help="a folder of pictures to judge too")
     arguments = parser.parse_args()
@@ -210,7 +224,9 @@ def main() -> None:
     if arguments.blind:
         measured = load_measured(str(Path(arguments.blind) / "measured.safetensors"))["mini"]
         blind = qualities(judge_model(), measured), folder / "labels.json"
-    (folder / "report.md").write_text(report(load_measured(arguments.measured), pictures, blind), encoding="utf-8")
+    again = [load_measured(path)["test"] for path in arguments.again]
+    text = report(load_measured(arguments.measured), pictures, blind, again)
+    (folder / "report.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

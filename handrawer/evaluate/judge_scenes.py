@@ -23,9 +23,10 @@ from ..mini.picture import draw_cutouts, draw_pictures
 from ..mini.random_table import uniforms
 from ..mini.scene import Scene, draw_scenes
 from . import judge_kinds, judge_smears
-from .judge_kinds import MESH_EDITS, OF_A_FINGER, start_work, workbench
+from .judge_kinds import MESH_EDITS, OF_A_FINGER
 from .judge_network import CELLS, hand_regions
 from .judge_smears import LOCAL, PICTURE_EDITS, blurred, waves
+from .judge_workbench import Work, start_work, workbench
 from .malformed import KINDS, draw_malformed, straight_fingers
 
 TRAINING_KINDS = (*MESH_EDITS, *PICTURE_EDITS)
@@ -179,15 +180,13 @@ def _shown(scene: Scene, changed: Tensor) -> Tensor:
     return torch.nonzero((share > VISIBLE[0]) & (share < VISIBLE[1]))[:, 0]
 
 
-def _edited(work: judge_kinds.Work, which: Tensor, kinds: tuple[str, ...], u: Tensor) -> tuple[Tensor, Tensor]:
+def _edited(work: Work, which: Tensor, kinds: tuple[str, ...], u: Tensor) -> tuple[Tensor, Tensor]:
     """The rows whose mesh is changed, and their vertices."""
     found, rows_of_kinds = [], []
     for number, kind in enumerate(kinds):
         rows = torch.nonzero(which == number)[:, 0]
         if kind in MESH_EDITS and len(rows):
-            part = judge_kinds.Work(
-                work.bench, _rows(work.scene, rows), work.vertices[rows], work.joints[rows], work.wrist[rows]
-            )
+            part = Work(work.bench, _rows(work.scene, rows), work.vertices[rows], work.joints[rows], work.wrist[rows])
             found.append(MESH_EDITS[kind](part, u[rows, 30 : 30 + judge_kinds.NUMBERS]))
             rows_of_kinds.append(rows)
     if not found:

@@ -118,9 +118,53 @@ def _melted(pictures: Tensor, other: Tensor, middle: Tensor, extent: Tensor, u: 
     return torch.lerp(pictures, sharp.clamp(0, 1), inside)
 
 
+def _directed(pictures: Tensor, middle: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places [N, H, W] along a direction (radians [N]) and across it from the middle [N, 2], and both directions."""
+    away = _grid(pictures)[None] - middle[:, None, None]
+    way = torch.stack([turn.cos(), turn.sin()], dim=-1)[:, None, None]
+    side = torch.stack([-turn.sin(), turn.cos()], dim=-1)[:, None, None]
+    return (away * way).sum(-1), (away * side).sum(-1), way, side
+
+
+def _repeated(pictures: Tensor, other: Tensor, middle: Tensor, extent: Tensor, u: Tensor) -> Tensor:
+    """A strip of the hand is seen two or three times, side by side, or is mirrored beside itself."""
+    x, y, way, _ = _directed(pictures, middle, 2 * math.pi * u[:, 0])
+    width = ((0.10 + 0.16 * u[:, 1]) * extent)[:, None, None]
+    period = x / width
+    again = (period + 0.5) - (period + 0.5).floor() - 0.5  # the middle strip, over and over
+    folded = (2 * ((period + 0.5) / 2 - ((period + 0.5) / 2).floor()) - 1).abs() - 0.5
+    shown = torch.where((u[:, 2] < 0.5)[:, None, None], again, folded) * width
+    reach = torch.where(u[:, 3] < 0.5, 1.5, 0.9)[:, None, None] * width
+    long = ((0.3 + 0.3 * u[:, 4]) * extent)[:, None, None]
+    inside = torch.sigmoid((reach - x.abs()) * 400) * torch.sigmoid((long - y.abs()) * 60)
+    strips = sampled(pictures, _grid(pictures)[None] + (shown - x)[..., None] * way)
+    return torch.lerp(pictures, strips, inside[:, None])
+
+
+def _squeezed(pictures: Tensor, other: Tensor, middle: Tensor, extent: Tensor, u: Tensor) -> Tensor:
+    """In one direction a part of the hand is pulled wide, and what lies beside it pressed together, or the reverse."""
+    x, y, way, _ = _directed(pictures, middle, 2 * math.pi * u[:, 0])
+    reach = ((0.22 + 0.2 * u[:, 1]) * extent)[:, None, None]
+    t = (x / reach).clamp(-1, 1)
+    power = torch.where(u[:, 2] < 0.5, 0.45 + 0.15 * u[:, 3], 1.9 + 0.9 * u[:, 3])[:, None, None]
+    shown = t.sign() * t.abs().clamp_min(1e-4) ** power
+    inside = torch.sigmoid(6 - 8 * (y / reach).abs())
+    return sampled(pictures, _grid(pictures)[None] + ((shown - t) * reach * inside)[..., None] * way)
+
+
+def _shifted(pictures: Tensor, other: Tensor, middle: Tensor, extent: Tensor, u: Tensor) -> Tensor:
+    """Cut along a line: on one side of it the hand goes on beside itself, as two pictures that do not fit."""
+    x, y, _, side = _directed(pictures, middle, 2 * math.pi * u[:, 0])
+    reach = ((0.35 + 0.3 * u[:, 1]) * extent)[:, None, None]
+    off = ((0.07 + 0.10 * u[:, 2]) * torch.where(u[:, 3] < 0.5, 1.0, -1.0) * extent)[:, None, None]
+    hard = (60 + 400 * u[:, 4])[:, None, None]
+    inside = torch.sigmoid(x * hard) * torch.sigmoid((reach - x) * 40) * torch.sigmoid((reach - y.abs()) * 40)
+    return sampled(pictures, _grid(pictures)[None] + (off * inside)[..., None] * side)
+
+
 PICTURE_EDITS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "warped": _warped, "smeared": _smeared, "pasted": _pasted, "spliced": _spliced, "ghosted": _ghosted,
-    "melted": _melted,
+    "melted": _melted, "repeated": _repeated, "squeezed": _squeezed, "shifted": _shifted,
 }  # fmt: skip
 """Each: pictures [N, 3, S, S], the same hands in another pose, a place [N, 2] and a hand's size [N] in 0..1, and
 [N, NUMBERS] numbers in [0, 1), to pictures."""

@@ -82,15 +82,20 @@ def loss_of(sound: Tensor, where: Tensor, good: Tensor, wrong: Tensor) -> Tensor
 def train(
     pool: Cache, run: Path, *, steps: int, device: str, seconds: float, batch: int = BATCH,
     start: Path | None = None, about: dict[str, object] | None = None, rate: float = RATE, save_every: float = 60,
+    short: bool | None = None,
 ) -> JudgeNetwork:  # fmt: skip
     """Train, from the run's checkpoint where there is one; returns the averaged network.
 
     The rate falls with the steps or the time, whichever ends sooner. A checkpoint is written every ``save_every``
     seconds.
+
+    short: compute in bfloat16, which saves a third of the time on processors that know it; None: on a GPU.
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    short = device.startswith("cuda") if short is None else short
     network = (load_network(start) if start else JudgeNetwork()).to(device).train()
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = {name: value.detach().clone().float() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY, betas=(0.9, 0.99))
     step, spent, losses = 0, 0.0, []
@@ -112,7 +117,7 @@ def train(
         generator = torch.Generator().manual_seed(step)
         rows = torch.randint(len(pool), (batch,), generator=generator).to(device)
         u = uniforms(SEED + 1, torch.arange(2 * batch, device=device) + 2 * batch * step, 1, stream=61)
-        losses.append(_step(network, optimiser, pool.batch(rows, u)))
+        losses.append(_step(network, optimiser, pool.batch(rows, u), short))
         step += 1
         for name, value in network.state_dict().items():
             if value.is_floating_point():
@@ -137,11 +142,13 @@ def _started_from(path: Path | None) -> dict[str, object]:
     return {} if path is None else {"before": about_network(path)}
 
 
-def _step(network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Seen, Tensor, Tensor]) -> Tensor:
+def _step(
+    network: JudgeNetwork, optimiser: torch.optim.Optimizer, batch: tuple[Seen, Tensor, Tensor], short: bool
+) -> Tensor:
     seen, good, wrong = batch
-    fast = good.device.type == "cuda"
-    with torch.autocast(good.device.type, torch.bfloat16, enabled=fast):
-        sound, where = network(seen)
+    fine, coarse, drawn = (part.contiguous(memory_format=torch.channels_last) for part in seen)
+    with torch.autocast(good.device.type, torch.bfloat16, enabled=short):
+        sound, where = network((fine, coarse, drawn))
     loss = loss_of(sound.float(), where.float(), good, wrong)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -191,6 +198,7 @@ def _train(arguments: argparse.Namespace) -> None:
     network = train(
         read_cache(*map(Path, arguments.cache)), run, steps=arguments.steps, device="cpu", seconds=arguments.seconds,
         batch=arguments.batch, start=Path(arguments.start) if arguments.start else None, rate=arguments.rate,
+        short=arguments.short,
     )  # fmt: skip
     if arguments.watch:
         _tell(watch(network, Pool(read_pairs(Path(arguments.watch), "cpu"))), run)
@@ -304,6 +312,7 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument("--seconds", type=float, default=float("inf"))
     second.add_argument("--rate", type=float, default=RATE, help="of learning, at the beginning")
     second.add_argument("--start", help="a network to go on from")
+    second.add_argument("--short", action="store_true", help="compute in bfloat16, for processors that know it")
     second.add_argument("--watch", help="a pool of held-out pairs to measure on at the end")
     second.set_defaults(call=_train)
     both = commands.add_parser("together", help="draw and train with the pool in memory")

@@ -6,12 +6,15 @@ import json
 import pytest
 import torch
 
+from handrawer.estimate.find import Landmarks
+from handrawer.evaluate import judge
 from handrawer.evaluate.best_of import aligned_pck, answers_against_chance, picked_against_random, templates
 from handrawer.evaluate.judge import (
     REASONS,
     Judgement,
     JudgeModel,
     PictureJudgement,
+    hands_to_judge,
     judge_model,
     judge_pictures,
     reasons_of,
@@ -166,6 +169,42 @@ def test_alignment_forgives_place_size_and_turn_but_no_mirror():
     assert aligned_pck(mirrored, known) < 0.8 and aligned_pck(templates("fist", "right", "palm")[12], known) < 0.8
 
 
+class Finder:
+    """A detector that finds these, by how sure it is of each; counts how often it is asked."""
+
+    def __init__(self, presences, thoroughness="balanced", min_confidence=0.5):
+        self.presences, self.thoroughness, self.min_confidence, self.max_hands = (
+            presences, thoroughness, min_confidence, 7,
+        )  # fmt: skip
+        self.asked = 0
+
+    def __call__(self, picture, boxes=None):
+        self.asked += 1
+        return [Landmarks(torch.zeros(21, 2), torch.zeros(21, 3), "right", 1.0, p) for p in self.presences]
+
+
+def test_where_nothing_is_found_further_looks_keep_what_is_as_sure_as_was_asked_for(monkeypatch):
+    made = []
+
+    def patient(max_hands, min_confidence, thoroughness):
+        made.append((max_hands, min_confidence, thoroughness))
+        return Finder([0.9, 0.5, 0.45] if thoroughness == "thorough" else [0.3], thoroughness)
+
+    monkeypatch.setattr(judge, "detector_of_judge", patient)
+    picture = torch.zeros(64, 64, 3)
+    first = Finder([])
+    assert [hand.presence for hand in hands_to_judge(picture, first)] == [0.9, 0.5]  # pyright: ignore[reportArgumentType]
+    assert [how for _, _, how in made] == ["balanced", "thorough"] and first.asked == 1
+    assert all(most == 7 and 0 < least < 0.5 for most, least, _ in made)
+    assert len(hands_to_judge(picture, Finder([0.6]))) == 1 and not hands_to_judge(picture, Finder([], "fast"))  # pyright: ignore[reportArgumentType]
+    assert len(made) == 2, "no further look where something is found, or where it should be fast"
+
+
+def test_no_hand_is_none_after_all_looks():
+    (nothing,) = judge_pictures(torch.full((1, 96, 96, 3), 0.5))
+    assert not nothing.hands and nothing.quality == 0
+
+
 def test_picking_against_a_random_pick():
     truth = torch.rand(40, 8, generator=torch.Generator().manual_seed(0))
     picked, random, gain, low, high = picked_against_random(truth, truth)
@@ -186,14 +225,16 @@ def test_the_report_tells_kinds_labels_and_what_was_left_out(tmp_path):
     logits = torch.tensor([1.0 if kind in kinds[:2] else -1.0 for kind in joined["kind"]]) + torch.randn(
         len(joined["kind"]), generator=generator
     )
-    part = Measured(names=("scatter", "residual"), sound={"": logits, "missing": logits}, **joined)  # pyright: ignore
+    part = Measured(names=("scatter", "residual"), sound={"": logits, "missing": logits, "learned": logits}, **joined)  # pyright: ignore
     labels = {"labelled by": "a test", "labels": ["sound", "malformed", "unclear"] * 20}
     (tmp_path / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     quality = torch.zeros(60)
     for number, label in read_labels(tmp_path / "labels.json").items():
         quality[number] = {"sound": 0.9, "malformed": 0.1, "unclear": 0.5}[label]
-    text = report({"train": part, "test": part}, (), (quality, tmp_path / "labels.json"))
-    (line,) = [line for line in text.splitlines() if "**all four**" in line]
+    text = report({"train": part, "test": part}, (), (quality, tmp_path / "labels.json"), [part])
+    line, again, learned = [line for line in text.splitlines() if "**all four**" in line]
+    assert line == again == learned, "the same hands and the same network"
+    assert "test number 2" in text and "After learning the four kinds too" in text
     cells = [cell.strip() for cell in line.split("|")]
     assert cells[2] == "30 + 120" and 0.8 < float(cells[3].split()[0]) <= 1
     assert float(cells[3].split()[0]) > float(cells[5].split()[0]), "the network helps"
