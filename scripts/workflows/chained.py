@@ -17,7 +17,7 @@ BEST_OF = Workflow(
             (400, 20),
         ),
         **base((420, 340), "a right hand, open palm, light skin, blue sleeve, grey background, soft light", batch=8),
-        "sampler": sampler((1100, 340), ("mini", 0), ("positive", 0), ("negative", 0), ("latent", 0), seed=12),
+        "sampler": sampler((1100, 340), ("mini", 0), ("positive", 0), ("negative", 0), ("latent", 0), seed=14),
         "decode": decode((1100, 650)),
         "all": preview((1400, 760), ("decode", 0), "All of them"),
         "pick": Node(
@@ -38,7 +38,7 @@ REPAIR = Workflow(
     {
         "note": note(
             f"""## A malformed hand is found, fitted, redrawn and put back
-1. Any picture can come in. *Score Hands* judges its hands: what is below **good from** is redrawn (at 1, as here, all).
+1. Any picture can come in. *Score Hands* judges its hands: what is below **good from** is redrawn, good hands stay.
 2. *Crop Hands* cuts the bad ones out; what is drawn anew is the possible hand that explains each best.
 3. HanDrawer steers the redrawing of the crop, at the model's full size.
 4. *Stitch Hands* puts it back in matching colours; outside of *Crop Hands*' mask every pixel stays, bit for bit.
@@ -48,7 +48,7 @@ REPAIR = Workflow(
         "picture": Node("HanDrawerExamplePicture", (420, 340), (290, 90), {"picture": "malformed_hand.png"}),
         "score": Node(
             "HanDrawerScoreHands", (420, 480), (290, 660),
-            {"image": ("picture", 0), "good_from": 1.0, "max_hands": 4, "thoroughness": "fast"},
+            {"image": ("picture", 0), "good_from": 0.5, "max_hands": 4, "thoroughness": "fast"},
         ),
         "crop": Node(
             "HanDrawerCropHands", (760, 340), (290, 480),
