@@ -257,12 +257,12 @@ def _crowded(work: Work, u: Tensor) -> Tensor:
     main = 1 + (u[:, 0] * 4).long().clamp_max(3)
     for number in (1, 2, 3, 4):
         finger = torch.full_like(main, number)
-        sign = torch.where(u[:, number] < 0.5, -1.0, 1.0) * (1 - 2 * (number == 1) * (u[:, number] < 0.5).float())
-        sign = torch.where(torch.tensor(number == 4, device=u.device), -sign.abs(), sign)
+        sign = torch.where(u[:, number] < 0.5, -1.0, 1.0)
+        if number in (1, 4):  # the outer two have neighbours on one side alone
+            sign = torch.full_like(sign, 1.0 if number == 1 else -1.0)
         share = torch.where(main == number, 0.4 + 0.4 * u[:, 5 + number], 0.25 * u[:, 5 + number])
         chain = work.chain(finger)
         off = (across * pitch * (sign * share)[:, None])[:, None] * ramp(along(vertices, chain), -0.05, 0.4)[..., None]
-        # The finger moves as a whole; the skin between it and the palm follows.
         vertices = vertices + off * mask_of(work, finger)
     return vertices
 
@@ -288,7 +288,7 @@ def _forked(work: Work, u: Tensor) -> Tensor:
             own, copy = work.bench.own[number], work.bench.copies[number]
             place = along(work.vertices[:, own], chain)
             second = bent(work.vertices[:, own], -1.0)
-            inside = between(chain, place.clamp_min(0)).expand_as(second)
+            inside = between(chain, place)  # before the fork the second end's skin is hidden in the first
             second = pivot + (torch.where((place < at - 0.1)[..., None], inside, second) - pivot) * size
             vertices[rows[:, None], copy[None]] = second[rows]
     return vertices
