@@ -252,6 +252,14 @@ def kept(pairs, tmp_path_factory):
     return folder
 
 
+def test_training_in_sixteen_bits_ends_near_the_one_in_32(tmp_path, kept):
+    options = {"device": "cpu", "seconds": 1e9, "batch": 2, "steps": 2}
+    whole = train(read_cache(kept / "cache"), tmp_path / "a", **options).state_dict()
+    short = train(read_cache(kept / "cache"), tmp_path / "b", short=True, **options).state_dict()
+    moved_by = [float((short[name] - whole[name]).abs().max()) for name in whole if whole[name].is_floating_point()]
+    assert 0 < max(moved_by) < 0.3
+
+
 def test_training_learns_and_goes_on_where_it_stopped(tmp_path, kept):
     options = {"device": "cpu", "seconds": 1e9, "batch": 2}
     straight = train(read_cache(kept / "cache"), tmp_path / "a", steps=3, **options)
